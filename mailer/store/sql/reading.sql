@@ -1,0 +1,80 @@
+-- What the showing commands read. None of these looks at every message of the database.
+
+-- name: status_campaigns
+SELECT campaign.id, campaign.name, campaign.kind, campaign.state, campaign.reason, campaign.created_at, campaign.started_at,
+       campaign.finished_at, campaign.start_at, campaign.expires_at, campaign.priority, campaign.version, campaign.on_uncertain
+FROM campaign WHERE :name IS NULL OR campaign.name = :name ORDER BY campaign.id
+
+-- name: status_tallies
+SELECT lane.campaign_id, tally.state, sum(tally.count) FROM lane JOIN tally ON tally.lane_id = lane.id
+WHERE :campaign IS NULL OR lane.campaign_id = :campaign
+GROUP BY lane.campaign_id, tally.state
+
+-- name: status_campaign_traffic
+SELECT campaign_id, sum(ended) FROM campaign_traffic WHERE at >= :since GROUP BY campaign_id
+
+-- name: status_relay_traffic
+SELECT relay, sum(CASE WHEN at >= :recent THEN sent ELSE 0 END), sum(sent), sum(claimed) FROM relay_traffic WHERE at >= :since GROUP BY relay
+
+-- name: status_relays
+SELECT relay_state.relay, relay_state.state, relay_state.reason, relay_state.paused_until, relay_state.connections
+FROM relay_state JOIN worker ON worker.id = relay_state.worker_id AND worker.state = 'live'
+
+-- name: next_due_of_campaign
+SELECT min(ready.due_at) FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = :campaign
+
+-- name: list_messages
+SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
+       attempt.enhanced, attempt.category, coalesce(nullif(message.reason, ''), attempt.text, ''), attempt.relay
+FROM message JOIN campaign ON campaign.id = message.campaign_id
+LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
+WHERE (:after IS NULL OR message.id < :after)
+  AND (:campaign IS NULL OR message.campaign_id = :campaign)
+  AND (:states IS NULL OR message.state IN (SELECT value FROM json_each(:states)))
+  AND (:category IS NULL OR attempt.category = :category)
+  AND (:relay IS NULL OR attempt.relay = :relay)
+  AND (:code IS NULL OR attempt.code = :code)
+  AND (:since IS NULL OR attempt.started_at >= :since)
+ORDER BY message.id DESC LIMIT :limit
+
+-- name: list_messages_of_address
+-- By campaign, since (campaign, address) is the index there is.
+SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
+       attempt.enhanced, attempt.category, coalesce(nullif(message.reason, ''), attempt.text, ''), attempt.relay
+FROM campaign JOIN message ON message.campaign_id = campaign.id AND message.address_key = :key
+LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
+WHERE (:after IS NULL OR message.id < :after)
+  AND (:campaign IS NULL OR message.campaign_id = :campaign)
+  AND (:states IS NULL OR message.state IN (SELECT value FROM json_each(:states)))
+  AND (:category IS NULL OR attempt.category = :category)
+  AND (:relay IS NULL OR attempt.relay = :relay)
+  AND (:code IS NULL OR attempt.code = :code)
+  AND (:since IS NULL OR attempt.started_at >= :since)
+ORDER BY message.id DESC LIMIT :limit
+
+-- name: show_message
+SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
+       attempt.enhanced, attempt.category, coalesce(nullif(message.reason, ''), attempt.text, ''), attempt.relay,
+       campaign.id, coalesce(message.version, campaign.version), message.in_doubt, message.fields, message.reason
+FROM message JOIN campaign ON campaign.id = message.campaign_id
+LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
+WHERE message.id = :message
+
+-- name: attempts_of
+SELECT n, started_at, relay, phase, code, enhanced, text, category, duration_us, tls, note FROM attempt
+WHERE message_id = :message ORDER BY n
+
+-- name: export_page
+SELECT message.address_key, message.id, message.address, message.state, attempt.code, attempt.enhanced, attempt.category,
+       coalesce(nullif(attempt.text, ''), message.reason), attempt.relay, message.attempts,
+       (SELECT min(started_at) FROM attempt WHERE message_id = message.id), attempt.started_at, message.fields, message.reason
+FROM message LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
+WHERE message.campaign_id = :campaign AND message.address_key > :after
+ORDER BY message.address_key LIMIT :limit
+
+-- name: first_recipient
+SELECT address, fields FROM message WHERE campaign_id = :campaign AND (:key IS NULL OR address_key = :key) ORDER BY id LIMIT 1
+
+-- name: table_counts
+SELECT (SELECT count(*) FROM campaign), (SELECT coalesce(sum(count), 0) FROM tally WHERE state <> 'in_doubt'),
+       (SELECT count(*) FROM lane), (SELECT count(*) FROM claim), (SELECT count(*) FROM worker WHERE state = 'live')
