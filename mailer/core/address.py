@@ -1,0 +1,133 @@
+"""Addresses: what one may look like, how two are compared, and how one is written on the wire.
+
+The shape is RFC 5321 section 4.1.2 (Mailbox): a dot-string or a quoted string, `@`, a domain. Letters beyond ASCII are
+taken in both halves (RFC 6531); address literals (`user@[192.0.2.1]`) are not, for no list of recipients has them.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+# RFC 5321 section 4.5.3.1: octets, counted as they travel.
+MAX_LOCAL_BYTES: Final = 64
+MAX_DOMAIN_BYTES: Final = 255
+MAX_ADDRESS_BYTES: Final = 254  # a path of 256 octets holds the two angle brackets as well
+
+# atext of RFC 5322 section 3.2.3, and every character beyond ASCII (checked for being printable by itself).
+_DOT_STRING: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+)*")
+_QUOTED_STRING: Final = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\x20-\x7e])*"')
+_LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+_ANGLE: Final = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>\s*")
+
+
+class BadAddress(ValueError):  # noqa: N818 - reads as what it is
+    """This is no address. The text says what is wrong with it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """`Name <address>`; the name may be empty."""
+
+    name: str
+    address: str
+
+
+def check_address(address: str) -> None:
+    """Raises BadAddress, with what is wrong, unless `address` is a bare address that can be sent to."""
+    local, domain = _split(address)
+    _check_local(local)
+    length = len(local.encode()) + 1 + len(_a_labels(domain))
+    if length > MAX_ADDRESS_BYTES:
+        raise BadAddress(f"it is longer than {MAX_ADDRESS_BYTES} bytes")
+
+
+def address_key(address: str) -> str:
+    """The form in which addresses are compared: lower case, the domain as A-labels. Raises BadAddress."""
+    check_address(address)
+    local, domain = _split(address)
+    return f"{local.lower()}@{_a_labels(domain)}"
+
+
+def wire_address(address: str) -> str:
+    """The form for MAIL and RCPT: the local part as it was written, the domain as A-labels. Raises BadAddress."""
+    check_address(address)
+    local, domain = _split(address)
+    return f"{local}@{_a_labels(domain)}"
+
+
+def domain_of(address: str) -> str:
+    """The domain as A-labels in lower case. Raises BadAddress."""
+    return _a_labels(_split(address)[1])
+
+
+def parse_mailbox(text: str) -> Mailbox:
+    """One mailbox: `Name <a@b>`, `"Name, Inc." <a@b>` or `a@b`. Raises BadAddress; for a list of several, too."""
+    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+        raise BadAddress("it holds a control character or a line break")
+    stripped = text.strip()
+    found = _ANGLE.fullmatch(stripped)
+    if found is None:
+        if "<" in stripped or ">" in stripped:
+            raise BadAddress("expected one address, as in Name <name@example.com>")
+        check_address(stripped)
+        return Mailbox("", stripped)
+    address = found["address"].strip()
+    check_address(address)
+    return Mailbox(_display_name(found["name"].strip()), address)
+
+
+def _display_name(name: str) -> str:
+    if name.startswith('"'):
+        if len(name) < 2 or not name.endswith('"') or re.fullmatch(r'"([^"\\]|\\.)*"', name) is None:
+            raise BadAddress("its name has a quote that is not closed")
+        return re.sub(r"\\(.)", r"\1", name[1:-1])
+    if "@" in name or '"' in name:
+        raise BadAddress("expected one address; a name with `@` or a quote in it stands in quotes")
+    return name
+
+
+def _split(address: str) -> tuple[str, str]:
+    local, at, domain = address.rpartition("@")
+    if not at:
+        raise BadAddress("it has no `@`" if address else "it is empty")
+    return local, domain
+
+
+def _check_local(local: str) -> None:
+    if not local:
+        raise BadAddress("nothing stands before the `@`")
+    if _DOT_STRING.fullmatch(local) is None and _QUOTED_STRING.fullmatch(local) is None:
+        if any(char.isspace() or not char.isprintable() for char in local):
+            raise BadAddress("it holds a blank or a control character")
+        if ".." in local or local.startswith(".") or local.endswith("."):
+            raise BadAddress("it has a dot where none may be")
+        raise BadAddress("it holds a character that an address cannot have")
+    if not local.isascii():
+        if not local.isprintable():
+            raise BadAddress("it holds a control character")
+        try:
+            local.encode()
+        except UnicodeEncodeError:
+            raise BadAddress("it holds half a character (a lone surrogate)") from None
+    if len(local.encode()) > MAX_LOCAL_BYTES:
+        raise BadAddress(f"what stands before the `@` is longer than {MAX_LOCAL_BYTES} bytes")
+
+
+def _a_labels(domain: str) -> str:
+    """Lower case, and letters beyond ASCII as punycode (RFC 5891)."""
+    if not domain:
+        raise BadAddress("nothing stands behind the `@`")
+    if domain.isascii():
+        ascii_domain = domain.lower()
+    else:
+        import idna  # only lists with such domains pay for it
+
+        try:
+            ascii_domain = idna.encode(domain, uts46=True).decode("ascii").lower()
+        except (idna.IDNAError, UnicodeError):
+            raise BadAddress(f"there can be no domain {domain!r}") from None
+    if len(ascii_domain) > MAX_DOMAIN_BYTES or not all(_LABEL.fullmatch(label) for label in ascii_domain.split(".")):
+        raise BadAddress(f"there can be no domain {domain!r}")
+    return ascii_domain
