@@ -49,7 +49,7 @@ class _Campaign(_Name):
 
 async def _campaigns(session: Session) -> list[str]:
     async with session.store() as store:
-        return await store.campaign_names()
+        return await store.reading.campaign_names()
 
 
 RELAY: Final = _Relay()

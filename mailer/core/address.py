@@ -1,12 +1,15 @@
 """Addresses: what one may look like, how two are compared, and how one is written on the wire.
 
 The shape is RFC 5321 section 4.1.2 (Mailbox): a dot-string or a quoted string, `@`, a domain. Letters beyond ASCII are
-taken in both halves (RFC 6531); address literals (`user@[192.0.2.1]`) are not, for no list of recipients has them.
+taken in both halves (RFC 6531). Two things of the standard are not taken, for no list of recipients has them: address
+literals (`user@[192.0.2.1]`), and blanks and angle brackets in a quoted string, which more than one server misreads as
+the end of the address.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,9 +19,14 @@ MAX_DOMAIN_BYTES: Final = 255
 MAX_ADDRESS_BYTES: Final = 254  # a path of 256 octets holds the two angle brackets as well
 
 # atext of RFC 5322 section 3.2.3, and every character beyond ASCII (checked for being printable by itself).
-_DOT_STRING: Final = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+(\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+)*")
-_QUOTED_STRING: Final = re.compile(r'"([\x20\x21\x23-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\x20-\x7e])*"')
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~\x80-\U0010ffff-]+"
+_DOT_STRING: Final = re.compile(rf"{_ATOM}(\.{_ATOM})*")
+# qtext and quoted pairs of RFC 5321 section 4.1.2, without blank, `<` and `>`.
+_QUOTED_STRING: Final = re.compile(r'"([\x21\x23-\x3b=\x3f-\x5b\x5d-\x7e\x80-\U0010ffff]|\\[\x21-\x3b=\x3f-\x7e])+"')
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.ASCII)
+# Control characters, line and paragraph separators, lone surrogates. Format characters stay: names in some scripts and
+# emoji need the zero width joiner.
+_NOT_IN_A_NAME: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 _ANGLE: Final = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>\s*")
 
 
@@ -64,12 +72,12 @@ def domain_of(address: str) -> str:
 
 def parse_mailbox(text: str) -> Mailbox:
     """One mailbox: `Name <a@b>`, `"Name, Inc." <a@b>` or `a@b`. Raises BadAddress; for a list of several, too."""
-    if any(ord(char) < 32 or ord(char) == 127 for char in text):
+    if any(unicodedata.category(char) in _NOT_IN_A_NAME for char in text):
         raise BadAddress("it holds a control character or a line break")
     stripped = text.strip()
     found = _ANGLE.fullmatch(stripped)
     if found is None:
-        if "<" in stripped or ">" in stripped:
+        if any(char in stripped for char in "<>,") and not stripped.startswith('"'):
             raise BadAddress("expected one address, as in Name <name@example.com>")
         check_address(stripped)
         return Mailbox("", stripped)
@@ -104,14 +112,10 @@ def _check_local(local: str) -> None:
         if ".." in local or local.startswith(".") or local.endswith("."):
             raise BadAddress("it has a dot where none may be")
         raise BadAddress("it holds a character that an address cannot have")
-    if not local.isascii():
-        if not local.isprintable():
-            raise BadAddress("it holds a control character")
-        try:
-            local.encode()
-        except UnicodeEncodeError:
-            raise BadAddress("it holds half a character (a lone surrogate)") from None
-    if len(local.encode()) > MAX_LOCAL_BYTES:
+    if not local.isascii() and not local.isprintable():
+        raise BadAddress("it holds a control character or half a character")
+    # Lower case can be longer (İ): the key of an address is held to the same limit.
+    if max(len(local.encode()), len(local.lower().encode())) > MAX_LOCAL_BYTES:
         raise BadAddress(f"what stands before the `@` is longer than {MAX_LOCAL_BYTES} bytes")
 
 

@@ -6,6 +6,9 @@ import re
 from datetime import timedelta
 from typing import Final
 
+# Added to a time in microseconds it stays within the 64 bits of a database's integers.
+LONGEST: Final = timedelta(days=36_525)
+
 _FORM: Final = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhd])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
@@ -17,10 +20,10 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError('expected a duration such as "30s", "5m", "4h" or "2d"')
     number, unit = found.groups()
     # Through microseconds as whole numbers where possible: 0.1 is no exact float, "0.1s" is exactly 100,000 of them.
-    try:
-        return timedelta(microseconds=round(float(number) * 1_000_000) * _SECONDS[unit])
-    except OverflowError:
-        raise ValueError(f"{text.strip()} is longer than can be reckoned with") from None
+    duration = timedelta(microseconds=round(float(number) * 1_000_000) * _SECONDS[unit])
+    if duration > LONGEST:
+        raise ValueError(f"{text.strip()} is longer than can be reckoned with")
+    return duration
 
 
 def format_duration(duration: timedelta) -> str:

@@ -221,7 +221,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A message ready for the wire: CRLF line ends throughout, ends in CRLF, no line over 998 octets, not dot-stuffed."""
+    """A message for the wire: CRLF line ends throughout, ends in CRLF, no line over 998 octets, not dot-stuffed."""
 
     chunks: tuple[bytes, ...]
     """Written one after the other; static parts are the same bytes object for every recipient of a campaign."""

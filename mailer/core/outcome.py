@@ -2,7 +2,9 @@
 
 1. A 2xx to the end of data: sent, whatever was in doubt before.
 2. A verdict about the message: permanent ends it, temporary puts it off and counts towards its age.
-3. A verdict about the relay or the destination: the message goes back to its lane, uncharged; the try is recorded.
+3. A verdict about the relay or the destination: the message goes back to its lane, uncharged; the try is recorded. It
+   is due at once if it came before the recipient was named (the relay stops or pauses by itself), else after a while:
+   a relay that refuses one recipient so and takes the others must not be asked again and again.
 4. A connection lost in the middle: the first time uncharged, then charged like a temporary refusal.
 5. End of data begun and no reply: uncertain. The campaign's policy decides whether it is sent again or held.
 6. A message that was ever in doubt does not end failed: it ends uncertain, for nobody knows.
@@ -10,8 +12,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from random import Random
 
+from mailer.core.duration import format_duration
 from mailer.core.message import Attempt, Claimed, Ending, Event, OnUncertain, Outcome, Phase, Result, State, move
 from mailer.core.retry import RetryPolicy, next_due_us, wait_us
 from mailer.core.verdict import Permanence, Scope, Verdict, judge
@@ -40,15 +44,14 @@ def settle(claimed: Claimed, result: Result, retry: RetryPolicy, now_us: int, ra
 def _answered(
     claimed: Claimed, attempt: Attempt, verdict: Verdict, retry: RetryPolicy, now_us: int, random: Random
 ) -> Outcome:
-    if verdict.permanence is Permanence.SUCCESS:
-        if attempt.phase is Phase.END_OF_DATA:
-            return _outcome(claimed, move(State.SENDING, Event.ACCEPTED), None, attempt)
-        # A 2xx where it means nothing, such as 250 to DATA: the message was not taken (RFC 5321 section 4.3.2).
-        return _put_off(claimed, attempt, retry, now_us, random)
     if verdict.scope is not Scope.MESSAGE:
-        return _back(claimed, now_us, attempt)
+        named = attempt.phase in (Phase.RCPT, Phase.DATA, Phase.END_OF_DATA)
+        return _back(claimed, now_us + (wait_us(retry, attempt.n, random) if named else 0), attempt)
     if verdict.permanence is Permanence.PERMANENT:
         return _ended(claimed, attempt, "")
+    if verdict.permanence is Permanence.SUCCESS and attempt.phase is Phase.END_OF_DATA:
+        return _outcome(claimed, move(State.SENDING, Event.ACCEPTED), None, attempt)
+    # Not now; or a 2xx where it means nothing, such as 250 to DATA: the message was not taken (RFC 5321 section 4.3.2).
     return _put_off(claimed, attempt, retry, now_us, random)
 
 
@@ -58,8 +61,8 @@ def _put_off(claimed: Claimed, attempt: Attempt, retry: RetryPolicy, now_us: int
     first = claimed.first_refused_at_us if claimed.first_refused_at_us is not None else now_us
     due = next_due_us(retry, refusals, first, now_us, random)
     if due is None:
-        days = retry.give_up_after_us / 86_400_000_000
-        return _ended(claimed, attempt, f"gave up {days:.3g} days after the first refusal", refusals, first)
+        age = format_duration(timedelta(microseconds=retry.give_up_after_us))
+        return _ended(claimed, attempt, f"gave up {age} after the first refusal", refusals, first)
     if claimed.expires_at_us is not None and due >= claimed.expires_at_us:
         return _ended(claimed, attempt, "the next attempt would come after the campaign's deadline", refusals, first)
     return _waits(claimed, due, attempt, refusals=refusals, first_refused_at_us=first)

@@ -21,7 +21,9 @@ class RetryPolicy:
     give_up_after_us: int
 
 
-def next_due_us(policy: RetryPolicy, refusals: int, first_refused_at_us: int, now_us: int, random: Random) -> int | None:
+def next_due_us(
+    policy: RetryPolicy, refusals: int, first_refused_at_us: int, now_us: int, random: Random
+) -> int | None:
     """When attempt number `refusals + 1` is due, or None if the message has grown too old.
 
     `refusals` counts the charged attempts including the one just made (at least 1). The last wait is cut short so that
