@@ -41,6 +41,7 @@ from mailer.cli.session import Session
 __all__ = ["Command", "Group", "command", "group", "root"]
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "explain": "mailer.cli.explain",
     "completion": "mailer.cli.completion",
 }
 """Name → module, in the order of `mailer --help`."""
