@@ -145,7 +145,6 @@ def test_a_4xx_whose_next_attempt_would_pass_the_deadline_fails_it_now() -> None
     [
         (535, Phase.AUTH),
         (530, Phase.MAIL),
-        (454, Phase.RCPT),
         (421, Phase.CONNECT),
         (421, Phase.MAIL),
         (550, Phase.TLS),
