@@ -159,7 +159,7 @@ def root() -> Group:
     made = Group(
         name="mailer",
         help="Bulk mail in which every recipient ends in exactly one recorded state.",
-        examples=("mailer init", "mailer --version"),
+        examples=('mailer explain "550 5.1.1 no such user"', "mailer --version"),
         table=COMMANDS,
         no_args_is_help=True,
         subcommand_metavar="COMMAND …",
@@ -186,7 +186,8 @@ def _write_options(made: click.Command, ctx: click.Context, formatter: click.Hel
     everywhere: list[tuple[str, str]] = []
     for param in made.get_params(ctx):
         record = param.get_help_record(ctx)
-        if record is not None:
+        # An argument stands in the usage line and is explained in the text; newer clicks give it an empty record.
+        if record is not None and record[1]:
             (everywhere if param in GLOBAL_OPTIONS else own).append(record)
     for title, records in (("Options", own), ("Global options", everywhere)):
         if records:

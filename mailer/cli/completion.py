@@ -11,7 +11,7 @@ from mailer.cli.session import Session
 
 @app.command(
     examples=(
-        'eval "$(mailer completion bash)"                                  # in ~/.bashrc',
+        "mailer completion bash > ~/.local/share/bash-completion/completions/mailer",
         "mailer completion fish > ~/.config/fish/completions/mailer.fish",
     )
 )
@@ -19,7 +19,8 @@ from mailer.cli.session import Session
 def command(_session: Session, shell: str) -> None:
     """Print a script that completes commands, options and names in SHELL.
 
-    Names of campaigns and relays come from the configuration and the database at hand when you press Tab.
+    For zsh write it to a file named _mailer in a folder of $fpath. Names of campaigns and relays come from the
+    configuration and the database at hand when you press Tab.
     """
     from click.shell_completion import get_completion_class
 

@@ -37,10 +37,16 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
         if sys.stderr is not None and sys.stderr.isatty():
             click.echo(err=True)  # the shell's prompt goes on a line of its own, not behind ^C
         return INTERRUPTED
-    except BrokenPipeError as error:
-        if _is_stdout_closed():
-            return 0
-        return _unexpected(error, argv, session)
+    except OSError as error:
+        failure = _stdout_failure()
+        if failure is None:
+            return _unexpected(error, argv, session)
+        _forget_stdout()
+        if isinstance(failure, BrokenPipeError):
+            return 0  # the reader has seen enough
+        unwritten = MailerError(f"cannot write to standard output: {failure.strerror}.", "Is the disk full?")
+        _show(unwritten, argv, session)
+        return unwritten.exit
     except Exception as error:  # noqa: BLE001 - the last resort: a person gets a sentence, the log the traceback
         return _unexpected(error, argv, session)
     return code
@@ -54,7 +60,9 @@ def _call(argv: Sequence[str], session: Session) -> int:
 
         return shell_complete(tree, {"obj": session}, "mailer", COMPLETE_VAR, completing)
     try:
-        with tree.make_context("mailer", list(argv), obj=session) as context:
+        # click takes colours out of what goes to no terminal; None leaves that to it, FORCE_COLOR does not.
+        coloured = session.has_colour(None) or None
+        with tree.make_context("mailer", list(argv), obj=session, color=coloured) as context:
             result = tree.invoke(context)
     except click.exceptions.Exit as end:  # --help and --version
         return end.exit_code
@@ -140,7 +148,8 @@ def _wants_json(argv: Sequence[str], session: Session) -> bool:
     """Whether errors are to be JSON. The arguments are searched too: parsing may have failed before it saw --json."""
     if session.chosen_format is not None:
         return session.chosen_format in ("json", "jsonl")
-    return "--json" in argv or "--format=json" in argv or ("--format", "json") in pairwise(argv)
+    typed = {*argv, *map("=".join, pairwise(argv))}
+    return not typed.isdisjoint({"--json", "--format=json", "--format=jsonl"})
 
 
 def _be_lenient_about_characters() -> None:
@@ -154,23 +163,16 @@ def _be_lenient_about_characters() -> None:
 def _flush() -> None:
     """Write out what is still buffered, here where a full disk or a closed pipe can be reported."""
     if sys.stdout is not None:
-        try:
-            sys.stdout.flush()
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            _forget_stdout()
-            raise MailerError(f"cannot write to standard output: {error.strerror}.") from error
-
-
-def _is_stdout_closed() -> bool:
-    """Whether it was our own stdout whose reader went away. What could not be written is still in the buffer."""
-    try:
         sys.stdout.flush()
-    except BrokenPipeError:
-        _forget_stdout()
-        return True
-    return False
+
+
+def _stdout_failure() -> OSError | None:
+    """Why our own stdout cannot be written to, or None. What could not be written is still in its buffer."""
+    try:
+        _flush()
+    except OSError as error:
+        return error
+    return None
 
 
 def _forget_stdout() -> None:

@@ -141,6 +141,7 @@ class _Shower:
     def show(self, text: str, found: Explanation) -> None:
         if self._writer is not None:
             self._writer.write(_document(text, found))
+            sys.stdout.flush()  # the lines may come from a log that is still being written
         else:
             click.echo(("\n" if self._shown else "") + _paragraph(self._session, text, found), nl=False)
         self._shown += 1

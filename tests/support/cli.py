@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -76,6 +78,31 @@ class Cli:
             check=False,
         )
         return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    def on_terminal(self, *args: str | Path, typed: str = "", env: Mapping[str, str] | None = None) -> Ran:
+        """Run to the end with all three streams on a terminal, on which `typed` is typed; `stdout` is the screen.
+
+        What is typed is echoed, and lines end in CR LF, as on any terminal. The input ends where `typed` does.
+        """
+        screen, terminal = pty.openpty()
+        with subprocess.Popen(
+            command(*args),
+            stdin=terminal,
+            stdout=terminal,
+            stderr=terminal,
+            cwd=self.folder,
+            env={**self.environ, **(env or {})},
+            start_new_session=True,
+        ) as process:
+            os.close(terminal)
+            os.write(screen, typed.encode() + b"\x04")  # ^D
+            shown = bytearray()
+            # Linux reports the last writer's leaving as EIO.
+            with suppress(OSError):
+                while read := os.read(screen, 65_536):
+                    shown += read
+            os.close(screen)
+            return Ran(process.wait(PATIENCE_S), shown.decode(), "")
 
     def start(self, *args: str | Path, env: Mapping[str, str] | None = None, **more: Any) -> subprocess.Popen[str]:
         """Start, e.g. a worker, and hand out the process; use it in a `with`, or wait for it. `more` goes to Popen."""
