@@ -101,7 +101,9 @@ class RowWriter:
         import csv
 
         self._has_header = True
-        csv.writer(self._to, lineterminator="\n").writerow(cells)
+        # The writer quotes only the line ends that it makes itself; a bare CR would end the row for who reads it.
+        quoting: Literal[0, 1] = csv.QUOTE_ALL if any("\r" in cell for cell in cells) else csv.QUOTE_MINIMAL
+        csv.writer(self._to, lineterminator="\n", quoting=quoting).writerow(cells)
 
     def _cell(self, value: Any) -> str:
         match value:

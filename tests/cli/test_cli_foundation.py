@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, command, validate
+from support.cli import Cli, validate
 
 from mailer import __version__
 
@@ -178,7 +178,7 @@ def test_a_stdout_whose_reader_has_gone_ends_the_command_quietly(mailer: Cli) ->
 
 def test_a_help_that_nobody_reads_ends_quietly(mailer: Cli) -> None:
     done = subprocess.run(
-        ["bash", "-c", '"$@" --help | true; echo "${PIPESTATUS[0]}"', "bash", *command()],
+        ["bash", "-c", '"$@" --help | true; echo "${PIPESTATUS[0]}"', "bash", *mailer.program],
         cwd=mailer.folder,
         env=mailer.environ,
         capture_output=True,
@@ -190,7 +190,7 @@ def test_a_help_that_nobody_reads_ends_quietly(mailer: Cli) -> None:
 
 def test_a_stdout_that_was_never_open_is_no_error(mailer: Cli) -> None:
     done = subprocess.run(
-        ["bash", "-c", '"$@" explain 421 >&-', "bash", *command()],
+        ["bash", "-c", '"$@" explain 421 >&-', "bash", *mailer.program],
         cwd=mailer.folder,
         env=mailer.environ,
         capture_output=True,

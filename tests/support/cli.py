@@ -57,6 +57,8 @@ class Cli:
 
     def __init__(self, folder: Path, **environ: str) -> None:
         """`environ` is added to the clean environment of every run."""
+        self.program: tuple[str, ...] = (sys.executable, "-m", "mailer")
+        """How mailer is started: with this very interpreter."""
         self.folder = folder
         self.environ = clean_environ(folder) | environ
 
@@ -69,7 +71,7 @@ class Cli:
     ) -> Ran:
         """Run to the end. stdin, stdout and stderr are no terminal; `stdin` is empty unless given."""
         done = subprocess.run(
-            command(*args),
+            [*self.program, *map(str, args)],
             input=stdin.encode() if isinstance(stdin, str) else stdin,
             capture_output=True,
             cwd=self.folder,
@@ -86,7 +88,7 @@ class Cli:
         """
         screen, terminal = pty.openpty()
         with subprocess.Popen(
-            command(*args),
+            [*self.program, *map(str, args)],
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
@@ -108,13 +110,13 @@ class Cli:
         """Start, e.g. a worker, and hand out the process; use it in a `with`, or wait for it. `more` goes to Popen."""
         streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
         return subprocess.Popen(
-            command(*args), cwd=self.folder, env={**self.environ, **(env or {})}, text=True, encoding="utf-8", **streams
+            [*self.program, *map(str, args)],
+            cwd=self.folder,
+            env={**self.environ, **(env or {})},
+            text=True,
+            encoding="utf-8",
+            **streams,
         )
-
-
-def command(*args: str | Path) -> list[str]:
-    """The command line that runs mailer with this very interpreter."""
-    return [sys.executable, "-m", "mailer", *map(str, args)]
 
 
 def clean_environ(folder: Path) -> dict[str, str]:
