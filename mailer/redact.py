@@ -7,6 +7,7 @@ quote it; whoever writes such text passes it through a `Redactor` first.
 from __future__ import annotations
 
 import base64
+import json
 from typing import Final
 from urllib.parse import quote
 
@@ -24,11 +25,12 @@ class Redactor:
         self._longest_first: tuple[str, ...] = ()
 
     def add(self, secret: str) -> None:
-        """Remember `secret`: as it is, quoted by `repr`, percent-encoded, and in base64 as AUTH LOGIN sends it."""
+        """Remember `secret`: as it is, as `repr` and JSON quote it, percent-encoded, in base64 as AUTH LOGIN has it."""
         if len(secret) < SHORTEST:
             return
         encoded = base64.b64encode(secret.encode("utf-8", "surrogateescape")).decode("ascii")
         self._forms |= {secret, repr(secret)[1:-1], quote(secret, safe=""), encoded}
+        self._forms |= {json.dumps(secret, ensure_ascii=ascii_only)[1:-1] for ascii_only in (True, False)}
         # Longest first, so that no form is broken up by another one that it contains.
         self._longest_first = tuple(sorted(self._forms, key=len, reverse=True))
 
