@@ -30,7 +30,7 @@ _NOT_IN_A_NAME: Final = frozenset({"Cc", "Zl", "Zp", "Cs"})
 _ANGLE: Final = re.compile(r"(?P<name>[^<>]*)<(?P<address>[^<>]*)>\s*")
 
 
-class BadAddress(ValueError):  # noqa: N818 - reads as what it is
+class BadAddress(ValueError):
     """This is no address. The text says what is wrong with it."""
 
 
