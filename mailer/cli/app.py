@@ -41,6 +41,9 @@ from mailer.cli.session import Session
 __all__ = ["Command", "Group", "command", "group", "root"]
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "status": "mailer.cli.status",
+    "message": "mailer.cli.message",
+    "relay": "mailer.cli.relay",
     "explain": "mailer.cli.explain",
     "completion": "mailer.cli.completion",
 }
