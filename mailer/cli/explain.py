@@ -14,7 +14,7 @@ from mailer.cli import app
 from mailer.cli.output import Column, RowWriter, emit
 from mailer.cli.session import Session
 from mailer.cli.table import printable
-from mailer.errors import InputError
+from mailer.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from mailer.core.explain import Explanation
@@ -46,7 +46,9 @@ def command(session: Session, reply: tuple[str, ...]) -> int:
     """
     if STDIN in reply:
         if len(reply) > 1:
-            raise click.UsageError("- reads the replies from standard input and stands alone.")
+            raise UsageError(
+                "- reads the replies from standard input and stands alone.", "See `mailer explain --help`."
+            )
         return _from_stdin(session)
     given = _replies(reply)
     found = [(text, _explained(text)) for text in given]

@@ -64,6 +64,12 @@ def of_subject(enhanced: str | None) -> Known | None:
     return None if enhanced is None else _enhanced().get(enhanced.split(".")[1] + ".0")
 
 
+def load() -> None:
+    """Read the table now (30 ms), so that the first reply of a running worker does not have to wait for it."""
+    _codes()
+    _enhanced()
+
+
 def codes() -> tuple[int, ...]:
     """All reply codes in the table."""
     return tuple(_codes())

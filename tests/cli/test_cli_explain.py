@@ -115,7 +115,9 @@ def test_nothing_on_stdin_is_nothing_to_explain(mailer: Cli) -> None:
 
 
 def test_a_dash_stands_alone(mailer: Cli) -> None:
-    assert mailer("explain", "-", "421").exit == 2
+    ran = mailer("explain", "-", "421")
+    assert (ran.exit, ran.stdout) == (2, "")
+    assert ran.stderr.startswith("mailer: - reads the replies from standard input and stands alone.\n")
 
 
 def test_csv_has_a_column_for_each_key(mailer: Cli) -> None:

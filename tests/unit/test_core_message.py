@@ -7,6 +7,7 @@ from typing import Final
 import pytest
 
 from mailer.core.message import MOVES, Event, State, move
+from mailer.core.progress import Step
 
 # Written out a second time on purpose: a change of the life of a message has to be meant.
 LEGAL: Final = {
@@ -62,3 +63,7 @@ def test_only_a_claim_leads_to_sending() -> None:
     assert {event for row in MOVES.values() for event, after in row.items() if after is State.SENDING} == {
         Event.CLAIMED
     }
+
+
+def test_the_numbers_of_the_steps_are_kept_on_disk_and_never_change() -> None:
+    assert {step.name: step.value for step in Step} == {"COMPOSING": 1, "ON_WIRE": 2, "END_BEGUN": 3, "ANSWERED": 4}

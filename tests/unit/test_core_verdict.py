@@ -246,7 +246,10 @@ def test_the_enhanced_code_is_split_from_the_words() -> None:
     assert split_enhanced("no such user") == (None, "no such user")
 
 
-def test_the_table_is_not_read_before_a_reply_is_judged() -> None:
-    code = "import sys; import mailer.core.verdict; print('tomllib' in sys.modules)"
+def test_the_table_is_not_read_before_a_reply_is_judged_or_somebody_asks_for_it() -> None:
+    code = (
+        "import sys; import mailer.core.verdict; from mailer.core import replies;"
+        "print('tomllib' in sys.modules); replies.load(); print('tomllib' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
+    assert done.stdout == "False\nTrue\n"
