@@ -1,0 +1,97 @@
+"""Trying a relay without sending anything: connect, TLS, login, and what it offers."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mailer.core.message import Phase
+from mailer.core.reply import Reply
+from mailer.redact import Redactor
+from mailer.smtp.auth import LoginMemory
+from mailer.smtp.body import Stuffer
+from mailer.smtp.connection import Connection
+from mailer.smtp.delivery import Delivery
+from mailer.smtp.opening import open_connection
+from mailer.smtp.session import make_context
+from mailer.smtp.settings import RelaySettings, Timeouts
+from mailer.smtp.transcript import Transcript
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """A relay that can be used, as it presented itself."""
+
+    name: str
+    host: str
+    port: int
+    greeting: str
+    """The server's first words, without the code."""
+    ehlo_name: str
+    """What we called ourselves."""
+    tls: str | None
+    """Protocol and cipher, or None for plain text."""
+    extensions: Mapping[str, str]
+    """What EHLO listed: keyword in upper case to its parameters."""
+    size_limit: int | None
+    """The largest message in bytes, or None if the server names no limit."""
+    auth: str | None
+    """The mechanism that the login took, or None if there was none."""
+    milliseconds: int
+    """From connecting to being logged in."""
+
+
+async def check_relay(
+    settings: RelaySettings, *, transcript: Transcript | None = None, timeouts: Timeouts | None = None
+) -> CheckReport:
+    """Connect, log in, say QUIT. Raises RelayError with a sentence and a hint, and with no secret in it."""
+    begun = time.monotonic()
+    context = await asyncio.to_thread(make_context, settings) if settings.tls != "none" else None
+    opened = await open_connection(
+        settings,
+        context,
+        _NoMessages(),
+        memory=LoginMemory(),
+        redact=Redactor(),
+        clock=lambda: time.time_ns() // 1000,
+        timers=None,
+        timeouts=timeouts or Timeouts(),
+        stuffer=Stuffer(),
+        transcript=transcript,
+    )
+    milliseconds = round((time.monotonic() - begun) * 1000)
+    connection, session = opened.connection, opened.session
+    try:
+        connection.quit()
+        connection.start()
+        await connection.gone
+    finally:
+        connection.cut("cancelled")
+    return CheckReport(
+        name=settings.name,
+        host=settings.host,
+        port=settings.port,
+        greeting=session.greeting.text,
+        ehlo_name=session.ehlo_name,
+        tls=session.tls,
+        extensions=session.features.extensions,
+        size_limit=session.features.size_limit,
+        auth=opened.mechanism,
+        milliseconds=milliseconds,
+    )
+
+
+class _NoMessages:
+    """Nothing to send."""
+
+    def next_delivery(self) -> Delivery | None:
+        return None
+
+    def is_resting(self, connection: Connection) -> None:
+        del connection
+
+    def may_go_on(self, phase: Phase, reply: Reply) -> bool:
+        del phase, reply
+        return False

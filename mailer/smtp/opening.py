@@ -1,0 +1,127 @@
+"""From settings to a connection that is logged in."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import NamedTuple
+
+from mailer.core.clock import Clock
+from mailer.core.message import Phase
+from mailer.errors import MailerError
+from mailer.redact import Redactor
+from mailer.smtp.auth import LoginMemory, Mechanism, choose_mechanism, new_login
+from mailer.smtp.body import Stuffer
+from mailer.smtp.connection import Connection, Desk
+from mailer.smtp.deadline import Timers
+from mailer.smtp.session import Session, open_session
+from mailer.smtp.settings import RelaySettings, Timeouts
+from mailer.smtp.transcript import Transcript
+from mailer.smtp.trouble import OutOfStep, RelayFailure
+
+
+class Opened(NamedTuple):
+    """A connection that is logged in, or needs no login."""
+
+    connection: Connection
+    session: Session
+    mechanism: Mechanism | None
+
+
+async def open_connection(
+    settings: RelaySettings,
+    context: ssl.SSLContext | None,
+    desk: Desk,
+    *,
+    memory: LoginMemory,
+    redact: Redactor,
+    clock: Clock,
+    timers: Timers | None,
+    timeouts: Timeouts,
+    stuffer: Stuffer,
+    transcript: Transcript | None,
+) -> Opened:
+    """Connect, say EHLO, log in. Raises RelayFailure, without secrets; that and a cancellation leave nothing open."""
+    try:
+        session = await open_session(settings, context, transcript)
+    except RelayFailure as failure:
+        _note(transcript, failure)
+        raise
+    connection: Connection | None = None
+    try:
+        connection = Connection(
+            settings,
+            session,
+            desk,
+            clock=clock,
+            timers=timers if timers is not None else asyncio.get_running_loop(),
+            timeouts=timeouts,
+            stuffer=stuffer,
+            transcript=transcript,
+        )
+        mechanism = await _log_in(settings, session, connection, memory, redact, transcript)
+    except RelayFailure as failure:
+        if connection is not None:
+            connection.cut(failure.message)
+        clean = _without_secrets(failure, redact)
+        _note(transcript, clean)
+        raise clean from None
+    except OutOfStep as error:
+        raise RelayFailure(
+            f"{settings.endpoint}: {error.message}.", phase=Phase.CONNECT, is_permanent=False, reply=error.reply
+        ) from None
+    except BaseException:
+        if connection is not None:
+            connection.cut("cancelled")
+        raise
+    finally:
+        if connection is None:
+            session.transport.abort()
+    return Opened(connection, session, mechanism)
+
+
+async def _log_in(
+    settings: RelaySettings,
+    session: Session,
+    connection: Connection,
+    memory: LoginMemory,
+    redact: Redactor,
+    transcript: Transcript | None,
+) -> Mechanism | None:
+    mechanism = choose_mechanism(
+        settings, session.features.auth, is_tls=session.tls is not None, is_loopback=session.is_loopback
+    )
+    if mechanism is None:
+        return None
+    username = settings.username or ""
+    password = await _password(settings)
+    for secret in (password, f"\0{username}\0{password}"):
+        redact.add(secret)
+        if transcript is not None:
+            transcript.hide(secret)
+    await connection.log_in(new_login(mechanism, username, password, memory))
+    return mechanism
+
+
+async def _password(settings: RelaySettings) -> str:
+    if settings.password is None:
+        return ""
+    try:
+        return await settings.password()
+    except MailerError as error:
+        raise RelayFailure(error.message, error.hint, phase=Phase.AUTH, is_permanent=True) from error
+
+
+def _without_secrets(failure: RelayFailure, redact: Redactor) -> RelayFailure:
+    """The same failure; a server may repeat in its words what it was sent."""
+    reply = failure.reply
+    if reply is not None:
+        reply = type(reply)(reply.code, reply.enhanced, redact(reply.text))
+    return RelayFailure(
+        redact(failure.message), failure.hint, phase=failure.phase, is_permanent=failure.is_permanent, reply=reply
+    )
+
+
+def _note(transcript: Transcript | None, failure: RelayFailure) -> None:
+    if transcript is not None:
+        transcript.note(failure.message)
