@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from support.cli import Cli
 
-from mailer.cli.names import RELAY
+from mailer.core.message import OnUncertain
+from mailer.store import Snapshot, Store
 
 BASH = """
 eval "$(mailer completion bash)"
@@ -80,30 +81,53 @@ def test_zsh_and_fish_are_told_of_the_same(mailer: Cli, shell: str) -> None:
     assert "fish" in offered(mailer, shell, "mailer", "completion", "f")
 
 
-def test_names_of_relays_come_from_the_configuration(mailer: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    import click
+CONFIG = """
+[[relay]]
+name = "office"
+host = "localhost"
+port = 2525
+tls = "none"
+auth = "none"
 
-    from mailer.cli.session import Session
+[[relay]]
+name = "other"
+host = "localhost"
+port = 2526
+tls = "none"
+auth = "none"
+"""
 
-    (mailer.folder / "config.toml").write_text(
-        '[[relay]]\nname = "office"\nhost = "localhost"\nport = 2525\ntls = "none"\nauth = "none"\n'
-        '[[relay]]\nname = "other"\nhost = "localhost"\nport = 2526\ntls = "none"\nauth = "none"\n'
+
+def test_names_of_relays_come_from_the_configuration(mailer: Cli) -> None:
+    (mailer.folder / "config.toml").write_text(CONFIG)
+    assert in_bash(mailer, "mailer", "relay", "check", "of") == ["office"]
+    assert in_bash(mailer, "mailer", "relay", "check", "") == ["office", "other"]
+
+
+async def test_names_of_campaigns_come_from_the_database(mailer: Cli) -> None:
+    (mailer.folder / "config.toml").write_text(CONFIG)
+    snapshot = Snapshot(
+        body="{}",
+        digest="0" * 64,
+        blobs={},
+        settings="{}",
+        author="a@example.com",
+        envelope_from="a@example.com",
+        relays=(),
+        priority=0,
+        on_uncertain=OnUncertain.RESEND,
+        start_at_us=None,
+        expires_at_us=None,
     )
-    monkeypatch.chdir(mailer.folder)
-    parameter = click.Argument(["name"], type=RELAY)
-    context = click.Context(click.Command("check"), obj=Session({}))
-    assert [item.value for item in RELAY.shell_complete(context, parameter, "of")] == ["office"]
+    async with await Store.open(mailer.folder / "mailer.db", create=True) as store:
+        for name in ("spring", "春季", "summer"):
+            load = await store.begin_load(name, loader="test", new=snapshot)
+            await load.release(hold=True)
+    assert in_bash(mailer, "mailer", "status", "sp") == ["spring"]
+    assert sorted(in_bash(mailer, "mailer", "status", "")) == ["spring", "summer", "春季"]
 
 
-def test_a_broken_configuration_does_not_spoil_the_line_that_is_being_typed(
-    mailer: Cli, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import click
-
-    from mailer.cli.session import Session
-
+def test_a_broken_configuration_does_not_spoil_the_line_that_is_being_typed(mailer: Cli) -> None:
     (mailer.folder / "config.toml").write_text("this is no toml")
-    monkeypatch.chdir(mailer.folder)
-    parameter = click.Argument(["name"], type=RELAY)
-    context = click.Context(click.Command("check"), obj=Session({}))
-    assert RELAY.shell_complete(context, parameter, "") == []
+    assert in_bash(mailer, "mailer", "relay", "check", "of") == []
+    assert in_bash(mailer, "mailer", "status", "sp") == []
