@@ -47,7 +47,7 @@ def _say(
     variable = from_environment.get(dotted)
     place = f"environment, {variable}" if variable else ", ".join(filter(None, (shown, section)))
     if details["type"] == "extra_forbidden":
-        return _unknown(place, section, key, details["loc"])
+        return _unknown(place, key, details["loc"])
     if details["type"] in ("model_type", "dict_type"):
         return f"{place}: expected a section of its own, written [{key or section}].", ""
     if section == "[relay]":
@@ -78,7 +78,7 @@ def _where(loc: tuple[int | str, ...], raw: Mapping[str, Any]) -> tuple[str, str
     return f"[{loc[0]}]", key, f"{loc[0]}.{key}"
 
 
-def _unknown(place: str, section: str, key: str, loc: tuple[int | str, ...]) -> tuple[str, str]:
+def _unknown(place: str, key: str, loc: tuple[int | str, ...]) -> tuple[str, str]:
     if len(loc) == 1:
         known = _known_keys(Config)
         place = place.rpartition(", ")[0]

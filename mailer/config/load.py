@@ -75,7 +75,7 @@ def load(
     found = find_file(environ, file=file, cwd=cwd)
     raw = _read(cwd / found, str(found)) if found else {}
     shown = str(found) if found else "the defaults"
-    sources = {key: shown for key in _keys(raw)}
+    sources = dict.fromkeys(_keys(raw), shown)
     place = Place(folder=(cwd / found).parent if found else cwd, environ=environ, on_secret=on_secret)
     from_environment = apply_environment(raw, environ, place, cwd)
     sources |= {key: f"environment {variable}" for key, variable in from_environment.items()}

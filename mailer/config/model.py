@@ -61,6 +61,8 @@ class Database(Section):
 
     url: str = "sqlite:///mailer.db"
     synchronous: Literal["full", "normal"] = "full"
+    lock_wait: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=5)
+    """How long another program's lock on the file is waited for."""
     _path: Path = PrivateAttr()
 
     @field_validator("url")
@@ -238,7 +240,9 @@ class Relay(Section):
         if any(ord(char) < 32 or ord(char) == 127 for char in self.username) or not self.username:
             raise WrongValueError("`username` is empty or holds a control character")
         if self.auth == "none":
-            raise WrongValueError('`username` is set but `auth` is "none"', 'Remove one; auth = "auto" fits any server.')
+            raise WrongValueError(
+                '`username` is set but `auth` is "none"', 'Remove one; auth = "auto" fits any server.'
+            )
         if self.password is None:
             raise WrongValueError(
                 "`username` is set but `password` is not",

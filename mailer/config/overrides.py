@@ -35,6 +35,7 @@ def apply_environment(raw: dict[str, Any], environ: Mapping[str, str], place: Pl
         if not variable.startswith(PREFIX) or "__" not in variable:
             continue
         section, _, rest = variable.removeprefix(PREFIX).partition("__")
+        model: type[Section]
         if section == "RELAY":
             relay, key = _find_relay(raw, variable, rest)
             shown, table, model = f"relay.{relay.get('name')}", relay, Relay

@@ -1,10 +1,10 @@
 """Reading a secret from a file, unless others could read or change it too.
 
-    writable by group or others          refused always: somebody else decides what we send as password
-    ours, readable by group or others    refused, with the chmod to type
-    owned by root, we are not root       accepted if we can read it: container and systemd credentials are like that
-    ours as root, on a read-only mount   accepted: the same credentials in a container that runs as root (no chmod
-                                         could change them there)
+writable by group or others          refused always: somebody else decides what we send as password
+ours, readable by group or others    refused, with the chmod to type
+owned by root, we are not root       accepted if we can read it: container and systemd credentials are like that
+ours as root, on a read-only mount   accepted: the same credentials in a container that runs as root (no chmod
+                                     could change them there)
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def _from_keyring(where: str, what: str) -> str:
         ) from None
     try:
         found = keyring.get_password(service, user)
-    except Exception as error:  # noqa: BLE001 - each backend has errors of its own, with no base but Exception
+    except Exception as error:  # each backend has errors of its own, with no base but Exception
         raise ConfigError(
             f"{what}: the keyring cannot be read: {type(error).__name__}.", "Is a keyring unlocked in this session?"
         ) from error
