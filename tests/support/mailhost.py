@@ -25,6 +25,7 @@ What an address does is in its name:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -42,6 +43,9 @@ Kind = Literal["reader", "grey", "slow", "gone"]
 
 # Enough of each for every test of a run to have its own.
 _HOW_MANY: Final[Mapping[Kind, int]] = {"reader": 80, "grey": 20, "slow": 10, "gone": 10}
+
+_SAID_WITHIN_S: Final = 10.0
+_LOOK_EVERY_S: Final = 0.02
 
 SENDERS: Final[Mapping[str, str]] = {
     "me@qq.test": "authorization-code",
@@ -101,6 +105,15 @@ class MailHost:
     def said(self) -> dict[str, str]:
         """What each server wrote to its log since the last `mark`."""
         return {server.name: server.said(self._marks.get(server.name, 0)) for server in self.servers}
+
+    def wait_until_said(self, server: str, words: str, count: int = 1) -> None:
+        """Return once `server` has logged `words` that often since the last `mark`; else AssertionError."""
+        # The log has a writer of its own (postlogd): what a server logged before it answered may appear after that.
+        deadline = time.monotonic() + _SAID_WITHIN_S
+        while self.said()[server].count(words) < count:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{server} did not say {words!r} {count} times")
+            time.sleep(_LOOK_EVERY_S)
 
 
 @contextmanager
