@@ -7,20 +7,21 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from mailer.core.clock import Clock
-from mailer.errors import StoreError
 from mailer.store import migrate
-from mailer.store.campaigns import Campaign, Campaigns, Dropped
+from mailer.store.campaign import Campaign
+from mailer.store.campaigns import Campaigns, StoredContent
 from mailer.store.check import Finding, check
+from mailer.store.content import Snapshot
+from mailer.store.ending import Dropped
 from mailer.store.exchange import Exchange, Exchanger, Fenced, Route, Want
-from mailer.store.loading import Load, NewRow, Snapshot, begin_load
+from mailer.store.loading import Load, NewRow, begin_load
 from mailer.store.reading import CampaignStatus, ExportRow, MessageDetail, MessageSummary, Reading, RelayStatus, Status
-from mailer.store.sqlite import Database
+from mailer.store.sqlite import LOCK_WAIT_S, Database
 from mailer.store.workers import Left, RelayReport, Worker, Workers
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Snapshot",
     "Status",
     "Store",
+    "StoredContent",
     "Want",
     "Worker",
 ]
@@ -56,7 +58,9 @@ def wall_clock() -> int:
 class Store:
     """An open database."""
 
-    def __init__(self, database: Database, store_id: str, clock: Clock, rest: Callable[[float], Awaitable[None]]) -> None:
+    def __init__(
+        self, database: Database, store_id: str, clock: Clock, rest: Callable[[float], Awaitable[None]]
+    ) -> None:
         self._database = database
         self._clock = clock
         self._rest = rest
@@ -77,29 +81,26 @@ class Store:
         *,
         create: bool,
         synchronous: str = "full",
+        lock_wait_s: float = LOCK_WAIT_S,
         clock: Clock = wall_clock,
         rest: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> Store:
         """Open the database at `path`; with `create`, make one and bring it up to date where there is none.
 
-        Raises StoreError when it is missing, of another version, not ours, locked, damaged or not to be read.
+        Another program's lock is waited for `lock_wait_s`. Raises StoreError when the database is missing, of another
+        version, not ours, locked, damaged or not to be read.
         """
-        is_new = create and (not path.exists() or path.stat().st_size == 0)
-        database = await Database.open(path, create=create, synchronous=synchronous)
+        database = await Database.open(path, create=create, synchronous=synchronous, lock_wait_s=lock_wait_s)
         try:
-            if is_new:
-                await migrate.upgrade(database)
-                async with database.transaction() as tx:
-                    await tx.run("insert_store", store_id=secrets.token_hex(16), now=clock())
+            if create and await migrate.version(database) == 0:
+                await migrate.upgrade(database, clock)
             await migrate.require_current(database)
             async with database.reading() as tx:
-                row = await tx.one("store_id")
-            if row is None:
-                raise StoreError(f"the database at {path} has no identity", "It was not created completely; delete it.")
+                ((store_id,),) = await tx.all("store_id")
         except BaseException:
             await database.close()
             raise
-        return cls(database, row[0], clock, rest)
+        return cls(database, store_id, clock, rest)
 
     async def close(self) -> None:
         """Close the database. Harmless twice."""
@@ -121,8 +122,6 @@ class Store:
 
     async def back_up(self, target: Path) -> None:
         """Write a copy of the database as of now to a new file, in one step. Raises StoreError if `target` exists."""
-        if target.exists():
-            raise StoreError(f"{target} exists already", "Give the backup a name of its own; nothing is overwritten.")
         await self._database.back_up(target)
 
     async def data_version(self) -> int:
@@ -130,12 +129,20 @@ class Store:
         return int(await self._database.pragma("data_version"))
 
 
-async def upgrade(path: Path, *, backup: Path | None) -> list[str]:
-    """Bring the database at `path` up to date, after a copy to `backup`; the names of the steps applied."""
-    database = await Database.open(path, create=False)
+async def upgrade(
+    path: Path, *, backup: Path | None, lock_wait_s: float = LOCK_WAIT_S, clock: Clock = wall_clock
+) -> list[str]:
+    """Bring the database at `path` up to date, after a copy to `backup`; the names of the steps applied.
+
+    Raises StoreError for a file that is empty, not ours, or of a newer version.
+    """
+    database = await Database.open(path, create=False, lock_wait_s=lock_wait_s)
     try:
-        if backup is not None and await migrate.version(database) < len(migrate.migrations()):
-            await database.back_up(backup)
-        return [f"{step.number:04} {step.name}" for step in await migrate.upgrade(database)]
+        if 0 < await migrate.version(database) < len(migrate.migrations()):
+            if backup is not None:
+                await database.back_up(backup)
+            return [f"{step.number:04} {step.name}" for step in await migrate.upgrade(database, clock)]
+        await migrate.require_current(database)
+        return []
     finally:
         await database.close()

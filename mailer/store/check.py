@@ -39,7 +39,9 @@ async def check(database: Database) -> list[Finding]:
             if answer != "ok":
                 found.append(Finding("the file is sound", "file", answer))
         for table, rowid, parent, _ in await tx.all("foreign_keys"):
-            found.append(Finding("every reference leads somewhere", f"{table} {rowid}", f"refers to a missing {parent}"))
+            found.append(
+                Finding("every reference leads somewhere", f"{table} {rowid}", f"refers to a missing {parent}")
+            )
         for query, rule in INVARIANTS.items():
             found += [Finding(rule, row, what) for row, what in await tx.all(query)]
     return found

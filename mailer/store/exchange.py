@@ -5,10 +5,11 @@ Theory of operation
   final. Claiming moves a row from `ready` to `claim`, an outcome moves it on. An outcome whose claim is gone changes
   nothing, so every exchange may be repeated.
 - Lanes take turns by stride scheduling: each has a `pass`, the lowest is visited next and moves back by what it was
-  given divided by its weight. A lane that slept takes its turn from now on and has saved up none.
+  given divided by its weight. A lane that slept takes its turn from now on: it has saved up none, and is at most one
+  turn behind the first in the line, however much it had been given before it slept.
 - Within a lane due retries and new messages are taken one for one.
-- `rate` and `daily_limit` of a relay are reserved in the same transaction that claims, which makes them exact
-  across all workers of one database; a message that comes back untouched gives its place in the day back.
+- An exchange whose answer was lost has claimed nevertheless. The next one hands those messages out first, and they
+  take up the places that are asked for: a worker never gets more than it wanted.
 - Everything is one transaction: when it returns, a power cut loses none of it (synchronous = full).
 """
 
@@ -16,13 +17,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailer.core.clock import DAY_US, MINUTE_US, SECOND_US, Clock
+from mailer.core.clock import Clock
 from mailer.core.message import Claimed, OnUncertain, Outcome, State
 from mailer.errors import StoreError
+from mailer.store.limits import allowance, reserve
+from mailer.store.recording import record, settle_tally
 from mailer.store.sqlite import Database, Row, Transaction
 
 # A lane is given up to this many messages a turn: fewer would touch a lane, a tally and a compiled campaign for every
@@ -30,10 +33,12 @@ from mailer.store.sqlite import Database, Row, Transaction
 TURN: Final = 8
 # What a whole turn of the heaviest lane costs in units of `pass`; large, so that integer division loses nothing.
 STRIDE: Final = 1_000_000_000
-CAMPAIGN_BUCKET_US: Final = 10 * SECOND_US
-# How much unused `rate` may be made up for. Exchanges are milliseconds apart, so a second is room enough; more would
-# be a burst after a pause.
-CATCH_UP_US: Final = SECOND_US
+# How far behind the first in the line a lane may join it, times its weight: one turn.
+JOIN: Final = TURN * STRIDE
+
+# Columns of `claimed_messages` behind those of a Claimed.
+STARTS_CAMPAIGN: Final = 17
+CLAIMED_AT: Final = 18
 
 
 class Fenced(StoreError):
@@ -81,9 +86,9 @@ class Exchanger:
     def __init__(self, database: Database, clock: Clock, worker_id: int, lease_us: int) -> None:
         self._database = database
         self._clock = clock
-        self._worker = worker_id
+        self._worker = self.worker_id = worker_id
         self._lease_us = lease_us
-        self._routes: list[Route] = []
+        self._routes: dict[int, Route] = {}
         self.answered_n = 0
         self._seen_claim = 0
 
@@ -98,10 +103,12 @@ class Exchanger:
         """Record outcomes, claim the next messages and name the campaigns to drop, in one transaction.
 
         `in_hand` are the campaigns of which the worker still holds messages. With `only_campaign`, that campaign's
-        messages are claimed and no others, even while its lanes are closed. After an error or a cancellation nobody
-        knows whether it happened: call again with the same outcomes, which is harmless; what was claimed then is
-        handed out now. Raises Fenced when this worker may not send any more, StoreError when the database is not
-        usable.
+        messages are claimed and no others, even while it is paused and closed to everybody else. After an error or a
+        cancellation nobody knows whether it happened: call again with the same outcomes, which is harmless; what was
+        claimed then is handed out now. Raises Fenced when this worker may not send any more, StoreError when the
+        database is not usable.
+
+        The answer holds at most as many messages a relay as `wants` has places for, those of lost answers included.
         """
         now = self._clock()
         async with self._database.transaction() as tx:
@@ -111,16 +118,19 @@ class Exchanger:
                     "this worker was taken for dead, or the database has gone back in time; it stops sending",
                     "Another worker settles what it had in hand. If a backup was restored, see `mailer db check`.",
                 )
+            counted = turn[1]
             await self._refresh_routes(tx, turn[2])
             tally: Counter[tuple[int, str]] = Counter()
             await record(tx, self._worker, outcomes, now, tally)
-            claim_n, next_allowed = await self._claim(tx, wants, turn[1], now, only_campaign)
-            messages, starting = await self._handed_out(tx, tally, already_counted=turn[1])
-            if starting:
-                await tx.run("start_campaigns", now=now, ids=json.dumps(sorted(starting)))
+            claim_n, next_allowed = await self._claim(tx, wants, counted, now, only_campaign)
+            messages = await self._hand_out(tx, tally, now, counted=counted)
             await settle_tally(tx, tally, now)
-            withdrawn = await tx.all("withdrawn_campaigns", ids=json.dumps(sorted(in_hand))) if in_hand else []
-            wake = await tx.one("next_wake")
+            withdrawn = await self._withdrawn(tx, {*in_hand, *(m.campaign_id for m in messages)}, only_campaign)
+            wake = (
+                await tx.one("next_wake")
+                if only_campaign is None
+                else await tx.one("next_due_after", campaign=only_campaign, now=now)
+            )
             await tx.run(
                 "end_turn",
                 worker=self._worker,
@@ -132,102 +142,123 @@ class Exchanger:
         self.answered_n += 1
         self._seen_claim = claim_n
         due = [t for t in (wake[0] if wake else None, next_allowed) if t is not None]
-        return Exchange(
-            tuple(messages),
-            frozenset(row[0] for row in withdrawn) - {only_campaign},
-            min(due) if due else None,
-        )
+        return Exchange(tuple(messages), withdrawn, min(due) if due else None)
+
+    def route(self, route_id: int) -> Route | None:
+        """A route by its number, or None if no exchange has met it yet."""
+        return self._routes.get(route_id)
 
     async def _refresh_routes(self, tx: Transaction, newest: int | None) -> None:
-        known = self._routes[-1].id if self._routes else 0
+        known = max(self._routes, default=0)
         if newest is not None and newest > known:
-            rows = await tx.all("routes", after=known)
-            self._routes += [Route(row[0], row[1], row[2], tuple(json.loads(row[3]))) for row in rows]
+            for row in await tx.all("routes", after=known):
+                self._routes[row[0]] = Route(row[0], row[1], row[2], tuple(json.loads(row[3])))
 
     async def _claim(
         self, tx: Transaction, wants: Sequence[Want], claim_n: int, now: int, only_campaign: int | None
     ) -> tuple[int, int | None]:
         """Claim for each relay in turn. Returns the last claim number and when a limit will allow more."""
+        held: dict[str, int] = {}
+        if claim_n > self._seen_claim:
+            held = dict(await tx.all("count_claims", worker=self._worker, after=self._seen_claim))
+        if only_campaign is None and any(want.places > 0 for want in wants):
+            await tx.run("wake_lanes", now=now, join=JOIN)
         next_allowed: int | None = None
-        if any(want.places > 0 for want in wants) and only_campaign is None:
-            await tx.run("wake_lanes", now=now)
         for want in wants:
-            routes = json.dumps([route.id for route in self._routes if want.carries(route)])
-            places, pace_at, day_at = await _allowance(tx, want, now)
-            taken = 0
-            visits: dict[int, list[Any]] = {}
-            while taken < places:
-                picked = await self._pick(tx, routes, places - taken, visits, now, only_campaign)
-                if picked is None:
-                    break
-                if not picked:
-                    continue
-                numbered = [[claim_n + i, message] for i, (_, _, _, message) in enumerate(picked, 1)]
+            places = want.places - held.get(want.relay, 0)
+            if places <= 0:
+                continue
+            allowed = await allowance(tx, want, places, now)
+            taken = await self._claim_for(tx, want, allowed.places, claim_n, now, only_campaign)
+            if taken:
+                await reserve(tx, want, taken, now)
+            claim_n += taken
+            at = allowed.next_us(taken)
+            if at is not None:
+                next_allowed = at if next_allowed is None else min(next_allowed, at)
+        return claim_n, next_allowed
+
+    async def _claim_for(
+        self, tx: Transaction, want: Want, places: int, claim_n: int, now: int, only_campaign: int | None
+    ) -> int:
+        """Claim up to `places` messages for one relay, numbered from `claim_n + 1`; how many."""
+        routes = json.dumps([route.id for route in self._routes.values() if want.carries(route)])
+        exhausted: set[int] = set()
+        taken = 0
+        while taken < places:
+            picked, visits = await self._pick(tx, routes, places - taken, exhausted, now, only_campaign)
+            if not visits:
+                break
+            await tx.run("turn_lanes", rows=json.dumps(visits))
+            if picked:
+                numbered = [[claim_n + taken + i, message] for i, (_, _, _, message) in enumerate(picked, 1)]
                 await tx.run("delete_ready", rows=json.dumps(picked))
                 await tx.run("insert_claims", worker=self._worker, relay=want.relay, now=now, rows=json.dumps(numbered))
-                await tx.run("mark_sending", ids=json.dumps([message for _, _, _, message in picked]))
-                claim_n += len(picked)
+                await tx.run("mark_sending", ids=json.dumps([message for _, message in numbered]))
                 taken += len(picked)
-            if visits:
-                await tx.run("turn_lanes", rows=json.dumps(list(visits.values())))
-            if taken:
-                await _reserve(tx, want, taken, now)
-            if taken >= places and want.places > taken:
-                # A limit and not the lack of work ended this: say when it will allow more.
-                candidates = [t for t in (pace_at(taken), day_at) if t is not None and t > now]
-                if candidates:
-                    next_allowed = min(candidates) if next_allowed is None else min(next_allowed, *candidates)
-        return claim_n, next_allowed
+        return taken
 
     async def _pick(
         self,
         tx: Transaction,
         routes: str,
         places: int,
-        visits: dict[int, list[Any]],
+        exhausted: set[int],
         now: int,
         only_campaign: int | None,
-    ) -> list[tuple[int, int, int, int]] | None:
-        """Visit the next lanes: (lane, retry, due, message) of what they give; None when there are no more lanes."""
+    ) -> tuple[list[tuple[int, int, int, int]], list[tuple[int, int, bool]]]:
+        """Visit the next lanes: what they give (lane, retry, due, message), and each (lane, advance, is exhausted).
+
+        No visits when there are no more lanes. A lane that has given all that is due is not visited again.
+        """
         lanes = max(1, places // TURN)
-        visited = json.dumps(list(visits))
+        passed_over = json.dumps(list(exhausted))
         if only_campaign is None:
-            rows = await tx.all("pick_lanes", routes=routes, lanes=lanes, visited=visited)
+            rows = await tx.all("pick_lanes", routes=routes, lanes=lanes, exhausted=passed_over)
         else:
-            rows = await tx.all("pick_lanes_of", campaign=only_campaign, lanes=lanes, visited=visited)
+            rows = await tx.all(
+                "pick_lanes_of", campaign=only_campaign, routes=routes, lanes=lanes, exhausted=passed_over
+            )
         if not rows:
-            return None
-        weights = dict(rows)
+            return [], []
+        weights: dict[int, int] = dict(rows)
         share = -(-places // len(rows))
         picked: list[tuple[int, int, int, int]] = []
+        visits: list[tuple[int, int, bool]] = []
         found = await tx.all("pick_messages", lanes=json.dumps(list(weights)), now=now, share=share)
         for lane, new_json, retries_json in found:
             new, retries = json.loads(new_json), json.loads(retries_json)
             given = _one_for_one(new, retries, min(share, places - len(picked)))
             picked += [(lane, retry, due, message) for retry, due, message in given]
-            advance = STRIDE * len(given) // weights[lane]
-            exhausted = len(given) == len(new) + len(retries) and len(new) < share and len(retries) < share
-            visits[lane] = [lane, advance, exhausted]
-        return picked
+            is_exhausted = len(given) == len(new) + len(retries) and len(new) < share and len(retries) < share
+            if is_exhausted:
+                exhausted.add(lane)
+            visits.append((lane, STRIDE * len(given) // weights[lane], is_exhausted))
+        return picked, visits
 
-    async def _handed_out(
-        self, tx: Transaction, tally: Counter[tuple[int, str]], *, already_counted: int
-    ) -> tuple[list[Claimed], set[int]]:
-        """What was claimed since the last answered exchange, and the campaigns that start with it.
+    async def _hand_out(
+        self, tx: Transaction, tally: Counter[tuple[int, str]], now: int, *, counted: int
+    ) -> list[Claimed]:
+        """What was claimed since the last answered exchange; campaigns whose first message is among it have started.
 
-        Claims up to `already_counted` were made, and counted, by an exchange whose answer was lost.
+        Claims up to `counted` were made, and counted, by an exchange whose answer was lost.
         """
-        messages, starting = [], set()
-        for row in await tx.all("claimed_messages", worker=self._worker, after=self._seen_claim):
-            claimed = claimed_of(row)
-            messages.append(claimed)
-            if row[-1]:
-                starting.add(claimed.campaign_id)
+        rows = await tx.all("claimed_messages", worker=self._worker, after=self._seen_claim)
+        messages = [claimed_of(row) for row in rows]
         for claimed in messages:
-            if claimed.claim > already_counted:
+            if claimed.claim > counted:
                 tally[claimed.lane_id, claimed.waited_as] -= 1
                 tally[claimed.lane_id, State.SENDING] += 1
-        return messages, starting
+        starting = {row[2] for row in rows if row[STARTS_CAMPAIGN]}
+        if starting:
+            await tx.run("start_campaigns", now=now, ids=json.dumps(sorted(starting)))
+        return messages
+
+    async def _withdrawn(self, tx: Transaction, campaigns: set[int], only_campaign: int | None) -> frozenset[int]:
+        if not campaigns:
+            return frozenset()
+        rows = await tx.all("withdrawn_campaigns", ids=json.dumps(sorted(campaigns)), only=only_campaign)
+        return frozenset(row[0] for row in rows)
 
 
 def claimed_of(row: Row) -> Claimed:
@@ -253,68 +284,6 @@ def claimed_of(row: Row) -> Claimed:
     )
 
 
-async def record(
-    tx: Transaction, worker_id: int, outcomes: Iterable[Outcome], now: int, tally: Counter[tuple[int, str]]
-) -> int:
-    """Apply the outcomes whose claims are open; how many were. Counts go to `tally`, for `settle_tally`."""
-    by_claim = {outcome.claim: outcome for outcome in outcomes}
-    if not by_claim:
-        return 0
-    closed = await tx.all("close_claims", worker=worker_id, claims=json.dumps(list(by_claim)))
-    attempts, changes, waiting, back = [], [], [], {}
-    ended: Counter[int] = Counter()
-    traffic: dict[tuple[str, int], list[int]] = {}
-    for claim, relay, waited_as, claimed_at in closed:
-        outcome = by_claim[claim]
-        attempt = outcome.attempt
-        if attempt is not None:
-            attempts.append([
-                outcome.message_id, attempt.n, attempt.started_at_us, attempt.duration_us, attempt.relay, attempt.phase,
-                attempt.code, attempt.enhanced, attempt.text, attempt.category, attempt.tls, attempt.note, claim,
-            ])  # fmt: skip
-            ended[outcome.campaign_id] += 1
-        changes.append([
-            outcome.message_id, outcome.state, outcome.due_at_us, outcome.reason, outcome.refusals, outcome.losses,
-            outcome.first_refused_at_us, int(outcome.in_doubt), int(attempt is not None), outcome.version,
-        ])  # fmt: skip
-        tally[outcome.lane_id, State.SENDING] -= 1
-        tally[outcome.lane_id, outcome.state] += 1
-        if outcome.newly_in_doubt:
-            tally[outcome.lane_id, "in_doubt"] += 1
-        if outcome.due_at_us is not None:
-            waiting.append(outcome.message_id)
-            back[outcome.lane_id] = min(outcome.due_at_us, back.get(outcome.lane_id, outcome.due_at_us))
-        if attempt is None:
-            traffic.setdefault((relay, claimed_at // MINUTE_US * MINUTE_US), [0, 0])[0] -= 1
-        elif outcome.state is State.SENT:
-            traffic.setdefault((relay, now // MINUTE_US * MINUTE_US), [0, 0])[1] += 1
-    if attempts:
-        await tx.run("insert_attempts", worker=worker_id, rows=json.dumps(attempts))
-    if changes:
-        await tx.run("apply_outcomes", rows=json.dumps(changes))
-    if waiting:
-        await tx.run("insert_ready", ids=json.dumps(waiting))
-        await tx.run("wake_waiting", rows=json.dumps(list(back.items())))
-    if ended:
-        at = now // CAMPAIGN_BUCKET_US * CAMPAIGN_BUCKET_US
-        await tx.run("add_campaign_traffic", at=at, rows=json.dumps(list(ended.items())))
-    if traffic:
-        rows = [[relay, at, *counts] for (relay, at), counts in traffic.items()]
-        await tx.run("add_relay_traffic", rows=json.dumps(rows))
-    return len(closed)
-
-
-async def settle_tally(tx: Transaction, tally: Counter[tuple[int, str]], now: int) -> None:
-    """Add `tally` to the counts, and finish the campaigns in which nothing waits or is being sent any more."""
-    rows = [[lane, state, count] for (lane, state), count in tally.items() if count]
-    if not rows:
-        return
-    counts = await tx.all("add_tally", rows=json.dumps(rows))
-    quiet = [lane for lane, state, count in counts if state == State.SENDING and count == 0]
-    if quiet:
-        await tx.all("finish_campaigns", lanes=json.dumps(quiet), now=now)
-
-
 def _one_for_one(new: list[Any], retries: list[Any], places: int) -> list[tuple[int, int, int]]:
     """Alternate between new messages and due retries; the rest from whichever is left. (retry, due, message)"""
     given: list[tuple[int, int, int]] = []
@@ -327,37 +296,3 @@ def _one_for_one(new: list[Any], retries: list[Any], places: int) -> list[tuple[
         if len(given) == before:
             break
     return given
-
-
-async def _allowance(
-    tx: Transaction, want: Want, now: int
-) -> tuple[int, Callable[[int], int | None], int | None]:
-    """How many messages the relay's limits allow now; when the rate, and when the day, will allow the next."""
-    places = want.places
-    next_at = 0
-    if want.interval_us and places > 0:
-        row = await tx.one("relay_next_at", relay=want.relay)
-        next_at = max(row[0] if row else now, now - CATCH_UP_US)
-        places = min(places, max(0, (now - next_at) // want.interval_us + 1))
-    day_at: int | None = None
-    if want.daily_limit is not None and places > 0:
-        since = (now - DAY_US) // MINUTE_US * MINUTE_US
-        used = await tx.one("relay_claimed_since", relay=want.relay, since=since)
-        left = want.daily_limit - (used[0] if used else 0)
-        if left < places:
-            places = max(0, left)
-            oldest = await tx.one("oldest_relay_traffic", relay=want.relay, since=since)
-            day_at = (oldest[0] if oldest and oldest[0] else now) + DAY_US + 2 * MINUTE_US
-
-    def pace_at(taken: int) -> int | None:
-        return next_at + taken * want.interval_us if want.interval_us else None
-
-    return places, pace_at, day_at
-
-
-async def _reserve(tx: Transaction, want: Want, taken: int, now: int) -> None:
-    if want.interval_us:
-        row = await tx.one("relay_next_at", relay=want.relay)
-        next_at = max(row[0] if row else now, now - CATCH_UP_US) + taken * want.interval_us
-        await tx.run("set_relay_next_at", relay=want.relay, next_at=next_at)
-    await tx.run("add_relay_traffic", rows=json.dumps([[want.relay, now // MINUTE_US * MINUTE_US, taken, 0]]))

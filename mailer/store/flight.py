@@ -7,7 +7,8 @@
 # database cannot hold the note; a commit costs a thousand times what a message may cost.
 #
 # Rule 1. A step is noted before the bytes it speaks of go out, never after. So the file may say more than happened, and
-#         never less: the message it calls COMPOSING or ON_WIRE has not been ended, the claim it does not know is untouched.
+#         never less: the message it calls COMPOSING or ON_WIRE has not been ended, and the claim it does not know is
+#         untouched.
 # Rule 2. A slot is freed only after the exchange that carried the outcome of its claim has committed. Until then the
 #         file may be the only one who knows the answer.
 # Rule 3. A free lock means dead; a pid means nothing. The file is locked before it has its name, the kernel lets go of
@@ -33,11 +34,11 @@
 #
 # A failed write. The step it spoke of must not be taken, so it raises, and from then on every note that would let bytes
 # out is refused: a worker that cannot note stops sending, and does not find out anew with each message. Answers are
-# still tried: they let nothing out, and each one that gets through is a message not in doubt. `resume` rewrites what may
-# be torn, and ends the refusal if that succeeds.
+# still tried: they let nothing out, and each one that gets through is a message not in doubt. `resume` rewrites what
+# may be torn, and ends the refusal if that succeeds.
 #
-# Not covered: a power cut or a reset of the machine. The kernel's pages are gone then; the boot id says so, and what was
-# claimed and has no noted answer is uncertain.
+# Not covered: a power cut or a reset of the machine. The kernel's pages are gone then; the boot id says so, and what
+# was claimed and has no noted answer is uncertain.
 #
 # A note is one system call on the event loop, about a microsecond. On storage that must not change a page while it is
 # written back (btrfs, a network disk with digests) it can wait for that write; a local disk or a tmpfs does not.
@@ -90,7 +91,7 @@ def flight_path(directory: Path, incarnation: str) -> Path:
 
 
 def boot_id(source: Path = Path("/proc/sys/kernel/random/boot_id")) -> str:
-    """What names this run of the kernel, or an empty text where nothing does, which is never the same run as another."""
+    """What names this run of the kernel; an empty text where nothing does, which is never the same run as another."""
     try:
         return source.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError):
@@ -140,7 +141,7 @@ class FlightRecorder:
                 undo.callback(unborn.unlink, missing_ok=True)
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if path.exists():  # no race: whoever was here before has renamed his file before `unborn` could be made
-                    raise FileExistsError(errno.EEXIST, "a worker of this name has been here before")  # noqa: TRY301
+                    raise FileExistsError(errno.EEXIST, "a worker of this name has been here before")
                 recorder = cls(path, file, identity, slots, clock)
                 birth = b"".join(recorder._frames)
                 if os.pwrite(fd, birth, 0) != len(birth):

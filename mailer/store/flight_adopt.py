@@ -7,7 +7,6 @@ sees what the one before it has settled.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 import stat
@@ -63,7 +62,7 @@ class DeadFlight:
     _file: FileIO = field(repr=False)
 
     def unlink(self) -> None:
-        """Remove the file and let go of it: what it says has been committed. Raises StoreError if it cannot be removed."""
+        """Remove the file and let go of it: what it says has been committed. Raises StoreError if that fails."""
         try:
             if not self._file.closed and _is_still(self.path, self._file.fileno()):
                 self.path.unlink(missing_ok=True)
@@ -103,7 +102,7 @@ def adopt(path: Path) -> DeadFlight | NotAdopted:
     """
     while True:
         try:
-            # Read-only: a recovery must be possible on a file system that has become so. Not blocking: it may be a pipe.
+            # Read-only: a recovery must be possible on a file system that has become so. Not blocking: perhaps a pipe.
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             return NotAdopted.GONE
@@ -111,8 +110,7 @@ def adopt(path: Path) -> DeadFlight | NotAdopted:
             raise disk_trouble(_CANNOT_READ, path, error) from error
         file = FileIO(fd, "r")
         try:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise StoreError(f"{_CANNOT_READ}: {path} is not a regular file.", "Remove it.")
+            _require_regular(path, fd)
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(path, fd):
                 return _read(path, file)
@@ -126,6 +124,11 @@ def adopt(path: Path) -> DeadFlight | NotAdopted:
         except BaseException:
             file.close()
             raise
+
+
+def _require_regular(path: Path, fd: int) -> None:
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        raise StoreError(f"{_CANNOT_READ}: {path} is not a regular file.", "Remove it.")
 
 
 def _is_still(path: Path, fd: int) -> bool:
@@ -142,11 +145,9 @@ def _read(path: Path, file: FileIO) -> DeadFlight:
     identity_frame = os.pread(fd, FRAME_BYTES, 0)
     try:
         identity, slots = unpack_identity(identity_frame)
-        if identity.incarnation != path.stem:
-            raise BadFrame(f"the file of {identity.incarnation} under another name")
-        if slots > _MOST_SLOTS:
-            raise BadFrame(f"{slots} slots")
     except BadFrame:
+        return DeadFlight(path, None, 0, {}, True, file)
+    if identity.incarnation != path.stem or slots > _MOST_SLOTS:  # another's file under this name, or a forged one
         return DeadFlight(path, None, 0, {}, True, file)
     seed = seed_of(identity_frame)
     content = os.pread(fd, (FIRST_SLOT + slots) * FRAME_BYTES + 1, 0)

@@ -104,8 +104,10 @@ def is_consistent(step: Step, phase: Phase | None, reply: Reply | None) -> bool:
 
 
 def pack_identity(identity: Identity, slots: int) -> bytes:
-    """Frame 0. Raises ValueError for an incarnation that is not 32 hex digits and for an id over 64 ASCII characters."""
-    incarnation, boot, store = (text.encode("ascii") for text in (identity.incarnation, identity.boot_id, identity.store_id))
+    """Frame 0. Raises ValueError for an incarnation that is not 32 hex digits and for an id over 64 characters."""
+    incarnation, boot, store = (
+        text.encode("ascii") for text in (identity.incarnation, identity.boot_id, identity.store_id)
+    )
     if len(incarnation) != 32 or set(incarnation) - set(b"0123456789abcdef"):
         raise ValueError(f"an incarnation is 32 hex digits, not {identity.incarnation!r}")
     if len(boot) > _ID_BYTES or len(store) > _ID_BYTES:

@@ -5,24 +5,22 @@ short transaction at the end opens them. A load that is refused, interrupted or 
 never sent; the next load into the same campaign removes them first. A load gives a sign of life with every
 transaction; one that has been silent for `SILENT_US` is dead, and finds out by itself should it wake up again, for
 its row is gone. One load a campaign at a time.
-
-A bulk writer rests after each transaction for at least half as long as it took, so that workers get their turn.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mailer.core.clock import SECOND_US, Clock
-from mailer.core.message import OnUncertain
 from mailer.errors import Refused
-from mailer.store.campaigns import Campaign, find_campaign
+from mailer.store.campaign import Campaign, find_campaign
+from mailer.store.content import Snapshot, insert_content, put_attachments, route_of, weight_of
+from mailer.store.rest import Rest, resting
 from mailer.store.sqlite import Database, Transaction
 
 # Rows in a transaction: about 20 ms of write lock here; it shrinks where the disk is slower.
@@ -30,28 +28,6 @@ CHUNK: Final = 2_000
 # No transaction of ours holds the write lock for longer (p99); the chunk shrinks when one did.
 LONGEST_LOCK_S: Final = 0.05
 SILENT_US: Final = 10 * SECOND_US
-
-Rest = Callable[[float], Awaitable[None]]
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """Content and settings of a campaign as they stood when the operator pressed return."""
-
-    body: str
-    """The content, canonical JSON; opaque here."""
-    digest: str
-    blobs: Mapping[str, bytes]
-    """Attachments by their SHA-256."""
-    settings: str
-    """What the operator asked for besides the content, canonical JSON; opaque here."""
-    author: str
-    envelope_from: str
-    relays: tuple[str, ...]
-    priority: int
-    on_uncertain: OnUncertain
-    start_at_us: int | None
-    expires_at_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +39,6 @@ class NewRow:
     destination: str
     fields: str
     """JSON object."""
-
-
-def weight_of(priority: int) -> int:
-    """A lane's weight: priorities 10, 0 and -10 are as 10 : 3 : 1."""
-    return round(1_000 * 10 ** (priority / 20))
 
 
 class Load:
@@ -107,21 +78,14 @@ class Load:
             await self._rest(took / 2)
 
     async def _add_chunk(self, rows: Sequence[NewRow]) -> None:
-        distinct = {row.key: row for row in reversed(rows)}
+        distinct: dict[str, NewRow] = {}
+        for row in rows:
+            distinct.setdefault(row.key, row)
         now = self._clock()
         async with self._database.transaction() as tx:
             await self._still_ours(tx, now)
-            after = await _number(tx, "last_message_id")
-            for destination in {row.destination for row in distinct.values()} - self._lanes.keys():
-                self._lanes[destination] = await _number(
-                    tx,
-                    "insert_lane",
-                    campaign=self._campaign.id,
-                    load=self._id,
-                    destination=destination,
-                    route_id=self._campaign.route_id,
-                    weight=weight_of(self._campaign.priority),
-                )
+            after = await tx.number("last_message_id")
+            await self._make_lanes(tx, {row.destination for row in distinct.values()} - self._lanes.keys())
             added = await tx.many(
                 "insert_message",
                 [
@@ -135,12 +99,26 @@ class Load:
                 await tx.run("tally_new_messages", after=after)
             if added < len(distinct):
                 keys = json.dumps(list(distinct))
-                repeated = await _number(
-                    tx, "repeated_in_load", keys=keys, campaign=self._campaign.id, after=after, load=self._id
+                repeated = await tx.number(
+                    "repeated_in_load", keys=keys, campaign=self._campaign.id, after=after, load=self._id
                 )
         self.added += added
         self.already += len(distinct) - added - repeated
         self.duplicates += len(rows) - len(distinct) + repeated
+
+    async def _make_lanes(self, tx: Transaction, destinations: set[str]) -> None:
+        if not destinations:
+            return
+        campaign = await find_campaign(tx, self._campaign.name)  # it may have been edited since the load began
+        for destination in sorted(destinations):
+            self._lanes[destination] = await tx.number(
+                "insert_lane",
+                campaign=campaign.id,
+                load=self._id,
+                destination=destination,
+                route_id=campaign.route_id,
+                weight=weight_of(campaign.priority),
+            )
 
     async def _still_ours(self, tx: Transaction, now: int) -> None:
         if not await tx.run("load_heartbeat", load=self._id, owner=self._owner, now=now):
@@ -149,8 +127,13 @@ class Load:
                 "Nothing of this load is sent. Run the command again when the other one has ended.",
             )
 
-    async def release(self, *, hold: bool) -> str:
-        """Open the lanes in one short transaction; the campaign's state from now on."""
+    async def release(self, *, hold: bool, reason: str = "held when it was queued") -> str:
+        """Open the lanes in one short transaction; the campaign's state from now on.
+
+        With `hold` a new campaign is `paused` and says `reason`, until somebody resumes it; one that existed goes on as
+        it was. Raises Refused when it was cancelled meanwhile, or when another command has taken this load over: then
+        nothing of it is ever sent, and `remove` takes it back.
+        """
         now = self._clock()
         async with self._database.transaction() as tx:
             await self._still_ours(tx, now)
@@ -159,34 +142,30 @@ class Load:
             if state == "loading":
                 later = campaign.start_at_us is not None and campaign.start_at_us > now
                 state = "paused" if hold else "scheduled" if later else "running"
-                reason = "held when it was queued" if hold else ""
-                await tx.run("set_campaign_state", campaign=campaign.id, state=state, reason=reason)
+                await tx.run("set_campaign_state", campaign=campaign.id, state=state, reason=reason if hold else "")
             elif state == "finished" and self.added:
                 state = "running"
                 await tx.run("reopen_campaign", campaign=campaign.id, state=state)
             elif state in ("cancelling", "cancelled"):
                 raise Refused(f"campaign {campaign.name} was cancelled meanwhile", "Queue it under another name.")
+            await tx.run("delete_empty_lanes", campaign=campaign.id, load=self._id)
             await tx.run("delete_load", load=self._id)
             if state == "running":
                 await tx.run("release_lanes", campaign=campaign.id, load=self._id)
                 await tx.run("finish_if_done", campaign=campaign.id, now=now)
         return state
 
+    async def give_up(self) -> None:
+        """Leave what was written to whoever loads next, and spare them the wait: the load counts as dead at once."""
+        async with self._database.transaction() as tx:
+            await self._still_ours(tx, 0)
+
     async def remove(self) -> None:
         """Take everything back that this load wrote, and the campaign too if it has never been released."""
-        after = 0
-        while True:
-            began = time.monotonic()
-            async with self._database.transaction() as tx:
-                await self._still_ours(tx, self._clock())
-                rows = await tx.all("messages_of_load", after=after, campaign=self._campaign.id, load=self._id, limit=CHUNK)
-                if not rows:
-                    break
-                ids = json.dumps([row[0] for row in rows])
-                await tx.run("delete_ready_of_messages", ids=ids)
-                await tx.run("delete_messages", ids=ids)
-            after = rows[-1][0]
-            await self._rest((time.monotonic() - began) / 2)
+        after: int | None = 0
+        while after is not None:
+            async with resting(self._rest):
+                after = await self._remove_chunk(after)
         async with self._database.transaction() as tx:
             await self._still_ours(tx, self._clock())
             await tx.run("delete_lanes_of_load", campaign=self._campaign.id, load=self._id)
@@ -195,38 +174,53 @@ class Load:
                 await tx.run("delete_campaign", campaign=self._campaign.id)
                 await tx.run("delete_unused_attachments")
 
+    async def _remove_chunk(self, after: int) -> int | None:
+        async with self._database.transaction() as tx:
+            await self._still_ours(tx, self._clock())
+            rows = await tx.all("messages_of_load", after=after, campaign=self._campaign.id, load=self._id, limit=CHUNK)
+            ids = json.dumps([row[0] for row in rows])
+            await tx.run("delete_ready_of_messages", ids=ids)
+            await tx.run("delete_messages", ids=ids)
+        return int(rows[-1][0]) if rows else None
+
 
 async def begin_load(
-    database: Database, clock: Clock, rest: Rest, name: str, *, loader: str, new: Snapshot | None, kind: str = "campaign"
+    database: Database,
+    clock: Clock,
+    rest: Rest,
+    name: str,
+    *,
+    loader: str,
+    new: Snapshot | None,
+    kind: str = "campaign",
 ) -> Load:
     """Start loading into campaign `name`, which `new` creates if it does not exist.
 
     What a dead load left in the campaign is removed first. Raises Refused while another load is alive or when the
     campaign takes no recipients, NotFound when it does not exist and `new` is None.
     """
-    await _remove_dead_load(database, clock, rest, name, loader)
+    await remove_dead_load(database, clock, rest, name, loader)
     now = clock()
     owner = secrets.token_hex(8)
     if new is not None:
-        for digest, data in new.blobs.items():
-            async with database.transaction() as tx:  # one each: 25 MB are a transaction of their own
-                await tx.run("insert_attachment", digest=digest, data=data)
+        await put_attachments(database, new.blobs)
     async with database.transaction() as tx:
         if new is not None and await tx.one("campaign_by_name", name=name) is None:
             await _create(tx, name, kind, new, now)
         campaign = await find_campaign(tx, name)
         if campaign.state in ("cancelling", "cancelled"):
-            raise Refused(f"campaign {name} is {campaign.state}; it takes no recipients", "Queue them under another name.")
+            raise Refused(
+                f"campaign {name} is {campaign.state}; it takes no recipients", "Queue them under another name."
+            )
         if await tx.one("load_of", campaign=campaign.id) is not None:
             raise Refused(f"another command is loading campaign {name}", "Wait until it has ended.")
-        load_id = await _number(tx, "insert_load", campaign=campaign.id, owner=owner, loader=loader, now=now)
+        load_id = await tx.number("insert_load", campaign=campaign.id, owner=owner, loader=loader, now=now)
     return Load(database, clock, rest, campaign, load_id, owner)
 
 
 async def _create(tx: Transaction, name: str, kind: str, new: Snapshot, now: int) -> None:
     route_id = await route_of(tx, new)
-    campaign = await _number(
-        tx,
+    campaign = await tx.number(
         "insert_campaign",
         name=name,
         kind=kind,
@@ -241,20 +235,7 @@ async def _create(tx: Transaction, name: str, kind: str, new: Snapshot, now: int
     await insert_content(tx, campaign, 1, new, now)
 
 
-async def route_of(tx: Transaction, new: Snapshot) -> int:
-    """The route of a snapshot, made if it is the first of its kind."""
-    relays = json.dumps(list(new.relays), ensure_ascii=False)
-    return await _number(tx, "find_route", author=new.author, envelope_from=new.envelope_from, relays=relays)
-
-
-async def insert_content(tx: Transaction, campaign: int, version: int, new: Snapshot, now: int) -> None:
-    """Write a content version and what it is attached to; the attachments themselves are there already."""
-    await tx.run("insert_content", campaign=campaign, version=version, digest=new.digest, body=new.body, now=now)
-    for digest in new.blobs:
-        await tx.run("insert_content_attachment", campaign=campaign, version=version, digest=digest)
-
-
-async def _remove_dead_load(database: Database, clock: Clock, rest: Rest, name: str, loader: str) -> None:
+async def remove_dead_load(database: Database, clock: Clock, rest: Rest, name: str, loader: str) -> None:
     """Remove what a dead load left in campaign `name`. Raises Refused while the load gives signs of life."""
     now = clock()
     async with database.transaction() as tx:
@@ -273,12 +254,3 @@ async def _remove_dead_load(database: Database, clock: Clock, rest: Rest, name: 
         owner = secrets.token_hex(8)
         await tx.run("take_over_load", load=load_id, owner=owner, loader=loader, now=now)
     await Load(database, clock, rest, Campaign.of(row), load_id, owner).remove()
-
-
-async def _number(tx: Transaction, query: str, /, **values: object) -> int:
-    row = await tx.one(query, **values)
-    if row is None:
-        raise ValueError(f"{query} returned no row")
-    return int(row[0])
-
-

@@ -2,17 +2,21 @@
 
 SQLite keeps the number of the last one in `PRAGMA user_version`, and says whose file it is in `application_id`.
 A new file is brought up to date by whoever creates it; an old one only by `mailer db upgrade`, which backs it up first.
+`migrations/schema/sqlite.sql` shows the whole for readers; a test compares it with what the steps build.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Final
 
+from mailer.core.clock import Clock
 from mailer.errors import StoreError
 from mailer.store.sqlite import Database
 
@@ -68,20 +72,28 @@ async def require_current(database: Database) -> None:
         return
     if have > want:
         raise StoreError(
-            f"the database at {database.path} was written by a newer mailer (its version is {have}, this program knows {want})",
+            f"the database at {database.path} was written by a newer mailer: "
+            f"its version is {have}, this program knows {want}",
             "Upgrade mailer; a newer database is never changed by an older program.",
         )
     if have == 0:
-        raise StoreError(f"no database at {database.path}: the file is empty", "`mailer campaign queue` creates one.")
+        raise empty(database.path)
     raise StoreError(
         f"the database at {database.path} is of version {have}; this program needs {want}",
         "Run `mailer db upgrade`: it makes a backup first.",
     )
 
 
-async def upgrade(database: Database) -> list[Migration]:
+def empty(path: Path) -> StoreError:
+    """What to say of an empty file: it is no database yet, and only those who create one fill it."""
+    return StoreError(f"no database at {path}: the file is empty", "`mailer campaign queue` creates one.")
+
+
+async def upgrade(database: Database, clock: Clock) -> list[Migration]:
     """Apply what is missing; the steps that were applied now. Safe when several programs try at once."""
     applied = []
+    if await version(database) == 0:
+        await database.pragma("journal_mode = WAL")  # kept in the file; not possible inside a transaction
     for step in migrations():
         if await version(database) >= step.number:
             continue
@@ -92,6 +104,8 @@ async def upgrade(database: Database) -> list[Migration]:
                 continue
             for statement in statements(step.sql):
                 await tx.statement(statement)
+            if step.number == 1:
+                await tx.run("insert_store", store_id=secrets.token_hex(16), now=clock())
             await tx.statement(f"PRAGMA user_version = {step.number}")
             await tx.statement(f"PRAGMA application_id = {APPLICATION_ID}")
         applied.append(step)

@@ -10,7 +10,7 @@ from typing import Final
 from mailer.core.clock import DAY_US, MINUTE_US, SECOND_US, Clock
 from mailer.core.message import Attempt, OnUncertain, Phase, State
 from mailer.errors import NotFound
-from mailer.store.campaigns import find_campaign
+from mailer.store.campaign import find_campaign
 from mailer.store.sqlite import Database, Row, Transaction
 from mailer.store.workers import Worker
 
@@ -143,25 +143,22 @@ class Reading:
                     in_doubt[campaign] = count
                 else:
                     counts.setdefault(campaign, dict.fromkeys(State, 0))[State(state)] = count
-            recent = dict(await tx.all("status_campaign_traffic", since=now - RATE_OVER_US))
-            campaigns = [
-                CampaignStatus(
-                    *row[:12],
-                    OnUncertain(row[12]),
-                    counts=counts.get(row[0], dict.fromkeys(State, 0)),
-                    in_doubt=in_doubt.get(row[0], 0),
-                    rate_per_second=_rate(recent.get(row[0], 0), row[6], now) if row[3] != "finished" else 0.0,
-                )
-                for row in await tx.all("status_campaigns", name=name)
-            ]
+            recent: dict[int, int] = dict(await tx.all("status_campaign_traffic", since=now - RATE_OVER_US))
+            campaigns = []
+            for *row, on_uncertain in await tx.all("status_campaigns", name=name):
+                campaign, state, started_at = row[0], row[3], row[6]
+                rate = 0.0 if state == "finished" else _rate(recent.get(campaign, 0), started_at, now)
+                its_counts = counts.get(campaign, dict.fromkeys(State, 0))
+                values = [*row, OnUncertain(on_uncertain), its_counts, in_doubt.get(campaign, 0), rate]
+                campaigns.append(CampaignStatus(*values))
             relays = await self._relays(tx, now)
             workers = [Worker(*row) for row in await tx.all("live_workers")]
         return Status(now, tuple(campaigns), tuple(relays), tuple(workers))
 
     async def _relays(self, tx: Transaction, now: int) -> list[RelayStatus]:
+        recent_since = (now // MINUTE_US - 1) * MINUTE_US
         traffic = {
-            row[0]: row[1:]
-            for row in await tx.all("status_relay_traffic", since=now - DAY_US, recent=now - 2 * MINUTE_US)
+            row[0]: row[1:] for row in await tx.all("status_relay_traffic", since=now - DAY_US, recent=recent_since)
         }
         said: dict[str, list[Row]] = {}
         for row in await tx.all("status_relays"):
@@ -179,7 +176,7 @@ class Reading:
                     reason=worst[2] if worst else "",
                     paused_until_us=worst[3] if worst else None,
                     connections=sum(row[4] for row in rows),
-                    rate_per_second=recent * SECOND_US / (now - (now // MINUTE_US - 1) * MINUTE_US),
+                    rate_per_second=recent * SECOND_US / (now - recent_since),
                     sent_24h=sent,
                     claimed_24h=claimed,
                 )

@@ -3,14 +3,17 @@
 Rules:
 1. Autocommit outside `transaction()`; writers start with BEGIN IMMEDIATE, so that a lock is waited for at the start
    and never in the middle.
-2. A transaction that is cancelled or breaks leaves its connection closed, never reused: what the thread was doing at
-   that moment is unknown, and closing rolls back.
+2. A transaction that is cancelled leaves its connection closed, never reused: what the thread was doing at that moment
+   is unknown, and closing rolls back. The cancelled task waits for that, so that no thread outlives its event loop.
 3. One transaction at a time on a connection; tasks wait for one another in order.
+4. The file under the connection is still the file: before each transaction the path is compared with what was opened,
+   for a database that was deleted or replaced under a running worker would take what nobody ever reads again.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,11 +23,12 @@ from typing import Any, Final
 import aiosqlite
 
 from mailer.errors import StoreError
+from mailer.store.disk_trouble import disk_trouble
 from mailer.store.queries import queries
 
 Row = tuple[Any, ...]
 
-# How long a writer waits for another program's lock. Ours are held for at most 50 ms; a backup tool's may be longer.
+# How long another program's lock is waited for. Ours are held for at most 50 ms; a backup tool's may be longer.
 LOCK_WAIT_S: Final = 5.0
 # JSON, RETURNING, UPDATE FROM and STRICT tables: 3.37 (2021-11).
 OLDEST_SQLITE: Final = (3, 37, 0)
@@ -38,7 +42,8 @@ class Transaction:
 
     async def all(self, query: str, /, **values: object) -> list[Row]:
         """Every row of the named query; also the way to run one with RETURNING."""
-        return list(await self._connection.execute_fetchall(queries()[query], values))  # type: ignore[arg-type]
+        rows: Iterable[Any] = await self._connection.execute_fetchall(queries()[query], values)
+        return list(rows)
 
     async def one(self, query: str, /, **values: object) -> Row | None:
         """The first row of the named query, or None."""
@@ -47,8 +52,15 @@ class Transaction:
 
     async def run(self, query: str, /, **values: object) -> int:
         """Run the named statement; how many rows it changed."""
-        cursor = await self._connection.execute(queries()[query], values)  # type: ignore[arg-type]
+        cursor = await self._connection.execute(queries()[query], values)
         return cursor.rowcount
+
+    async def number(self, query: str, /, **values: object) -> int:
+        """The one number that the named query answers with. Raises ValueError if there is none."""
+        row = await self.one(query, **values)
+        if row is None:
+            raise ValueError(f"{query} returned no row")
+        return int(row[0])
 
     async def statement(self, sql: str) -> None:
         """Run one statement that has no name: a migration's."""
@@ -56,21 +68,26 @@ class Transaction:
 
     async def many(self, query: str, rows: Sequence[Mapping[str, object] | Sequence[object]]) -> int:
         """Run the named statement for each of `rows`; how many rows were changed in all."""
-        cursor = await self._connection.executemany(queries()[query], rows)  # type: ignore[arg-type]
+        cursor = await self._connection.executemany(queries()[query], rows)
         return cursor.rowcount
 
 
 class Database:
     """One SQLite file. Opened with `Database.open`, closed with `close`."""
 
-    def __init__(self, path: Path, synchronous: str) -> None:
+    def __init__(self, path: Path, synchronous: str, lock_wait_s: float) -> None:
         self.path = path
         self._synchronous = synchronous
+        self._lock_wait_s = lock_wait_s
         self._connection: aiosqlite.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        """Device and inode of what was opened."""
         self._lock = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path, *, create: bool, synchronous: str = "full") -> Database:
+    async def open(
+        cls, path: Path, *, create: bool, synchronous: str = "full", lock_wait_s: float = LOCK_WAIT_S
+    ) -> Database:
         """Open the file; with `create`, make an empty one where there is none.
 
         Raises StoreError when the file is missing, is no database, or cannot be read.
@@ -80,11 +97,11 @@ class Database:
                 f"this Python comes with SQLite {sqlite3.sqlite_version}; mailer needs 3.37 or later",
                 "Use a newer Python or a newer libsqlite3.",
             )
-        if not create and not path.exists():
+        if not create and _identity(path) is None:
             raise StoreError(
                 f"no database at {path}", "`mailer campaign queue` creates one; or set [database] url in config.toml."
             )
-        database = cls(path, synchronous)
+        database = cls(path, synchronous, lock_wait_s)
         await database._connect(create=create)
         return database
 
@@ -92,7 +109,7 @@ class Database:
         # `mode=rw` so that a database that vanished is an error and not an empty new one.
         uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         with _translated(self.path):
-            connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=LOCK_WAIT_S)
+            connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=self._lock_wait_s)
             try:
                 await connection.executescript(
                     "PRAGMA foreign_keys = ON;"
@@ -100,14 +117,11 @@ class Database:
                     "PRAGMA journal_size_limit = 67108864;"
                     "PRAGMA cache_size = -16384;"
                 )
-                if create:
-                    await connection.execute_fetchall("PRAGMA journal_mode = WAL")
-                else:
-                    await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")
+                await connection.execute_fetchall("SELECT count(*) FROM sqlite_schema")  # reads the file's head
             except BaseException:
                 await connection.close()
                 raise
-        self._connection = connection
+        self._connection, self._file = connection, _identity(self.path)
         return connection
 
     async def close(self) -> None:
@@ -116,54 +130,55 @@ class Database:
         if connection is not None:
             await connection.close()
 
-    def _abandon(self) -> None:
-        """Let the connection's thread finish what it does, roll back and end, without waiting for it."""
+    async def _abandon(self) -> None:
+        """Let the connection's thread finish the statement it is at, roll back and end; wait for that."""
         connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.stop()
+        if connection is not None and (ended := connection.stop()) is not None:
+            await ended
 
     async def _open_connection(self) -> aiosqlite.Connection:
-        return self._connection or await self._connect(create=False)
+        if self._connection is None:
+            return await self._connect(create=False)
+        if _identity(self.path) != self._file:
+            raise StoreError(
+                f"the database at {self.path} was removed or replaced while it was in use",
+                "Put the file back, or stop all mailer processes and start them again with the right one.",
+            )
+        return self._connection
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Transaction]:
         """Write: everything inside is committed together, and on the disk when this ends without an error."""
-        async with self._lock:
-            connection = await self._open_connection()
-            with _translated(self.path):
-                try:
-                    await connection.execute("BEGIN IMMEDIATE")
-                    yield Transaction(connection)
-                    await connection.execute("COMMIT")
-                except Exception:
-                    await self._roll_back(connection)
-                    raise
-                except BaseException:
-                    self._abandon()
-                    raise
+        async with self._begun("BEGIN IMMEDIATE") as tx:
+            yield tx
 
     async def _roll_back(self, connection: aiosqlite.Connection) -> None:
         try:
             if connection.in_transaction:
                 await connection.execute("ROLLBACK")
         except sqlite3.Error:
-            self._abandon()
+            await self._abandon()
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Transaction]:
         """Read: all queries inside see the same state of the database."""
+        async with self._begun("BEGIN") as tx:
+            yield tx
+
+    @asynccontextmanager
+    async def _begun(self, begin: str) -> AsyncIterator[Transaction]:
         async with self._lock:
             connection = await self._open_connection()
             with _translated(self.path):
                 try:
-                    await connection.execute("BEGIN")
+                    await connection.execute(begin)
                     yield Transaction(connection)
                     await connection.execute("COMMIT")
                 except Exception:
                     await self._roll_back(connection)
                     raise
                 except BaseException:
-                    self._abandon()
+                    await self._abandon()
                     raise
 
     async def pragma(self, name: str) -> Any:
@@ -175,12 +190,44 @@ class Database:
         return rows[0][0] if rows else None
 
     async def back_up(self, target: Path) -> None:
-        """Copy the database, as of now, to a new file. One step: in several it would begin anew at each write."""
+        """Copy the database, as of now, to the new file `target`: whole, or not at all.
+
+        One step: in several it would begin anew at each write. Raises StoreError if `target` exists or cannot be made.
+        """
+        if _identity(target) is not None:
+            raise StoreError(f"{target} exists already", "Give the backup a name of its own; nothing is overwritten.")
+        unfinished = target.with_name(f".{target.name}.unfinished")
         async with self._lock:
             connection = await self._open_connection()
-            with _translated(self.path):
-                async with aiosqlite.connect(target) as copy:
-                    await connection.backup(copy, pages=-1)
+            try:
+                with _translated(target):
+                    async with aiosqlite.connect(unfinished) as copy:
+                        await connection.backup(copy, pages=-1)
+                _name_for_ever(unfinished, target)
+            finally:
+                unfinished.unlink(missing_ok=True)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what lies at `path`, or None. Never opens it: closing would drop SQLite's locks."""
+    try:
+        there = path.stat()
+    except OSError:
+        return None
+    return there.st_dev, there.st_ino
+
+
+def _name_for_ever(source: Path, target: Path) -> None:
+    """Rename, so that a power cut does not undo it."""
+    try:
+        source.rename(target)
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise disk_trouble("The backup cannot be made", target, error) from error
 
 
 class _translated:  # noqa: N801 - reads as a word: `with _translated(path)`

@@ -8,8 +8,9 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 from mailer.core.clock import DAY_US, HOUR_US, MINUTE_US, Clock
-from mailer.core.message import Claimed, Outcome
-from mailer.store.exchange import Exchanger, claimed_of, record, settle_tally
+from mailer.core.message import Claimed, Outcome, State
+from mailer.store.exchange import CLAIMED_AT, Exchanger, claimed_of
+from mailer.store.recording import record, settle_tally
 from mailer.store.sqlite import Database
 
 
@@ -111,28 +112,27 @@ class Workers:
             await tx.run("forget_relay_states", worker=worker_id)
             await tx.run("end_worker", worker=worker_id, state="ended")
 
-    async def claims_of(self, worker_id: int) -> list[Claimed]:
-        """What a worker had in hand."""
-        async with self._database.reading() as tx:
-            return [claimed_of(row) for row in await tx.all("claimed_messages", worker=worker_id, after=0)]
-
     async def recover(
-        self, worker_id: int, in_work: Collection[int], settle: Callable[[Claimed, int], Outcome]
-    ) -> Counter[str]:
+        self, worker_id: int, in_work: Collection[int], settle: Callable[[Claimed, int, int], Outcome]
+    ) -> Counter[State]:
         """Declare a worker dead and settle everything it had in hand; how many messages went to which state.
 
-        `in_work` are the messages it had begun when it died; `settle` makes an outcome of a claim and the number of
-        workers that died with that message in work. All in one transaction: whoever comes second finds nothing to do.
+        The caller has judged it dead: it holds the lock of the worker's flight file, or that file is gone and the lease
+        has lapsed. `in_work` are the claims that the worker had begun and not finished, see
+        `flight_recovery.claims_in_work`; `settle` makes an outcome of a claim, the time at which it was claimed and the
+        number of workers that died with that message in work, this one included. The claims are read in the transaction
+        that settles them, and the worker is live until it commits: whoever comes second finds nothing to do.
         """
         now = self._clock()
-        result: Counter[str] = Counter()
+        result: Counter[State] = Counter()
         async with self._database.transaction() as tx:
             if not await tx.run("end_worker", worker=worker_id, state="dead"):
                 return result
-            claims = [claimed_of(row) for row in await tx.all("claimed_messages", worker=worker_id, after=0)]
-            held = {claimed.message_id for claimed in claims}
-            deaths = dict(await tx.all("count_death", ids=json.dumps(sorted(held & set(in_work)))))
-            outcomes = [settle(claimed, deaths.get(claimed.message_id, 0)) for claimed in claims]
+            rows = await tx.all("claimed_messages", worker=worker_id, after=0)
+            begun = set(in_work)
+            fatal = [row[1] for row in rows if row[0] in begun]
+            deaths: dict[int, int] = dict(await tx.all("count_death", ids=json.dumps(fatal)))
+            outcomes = [settle(claimed_of(row), row[CLAIMED_AT], deaths.get(row[1], 0)) for row in rows]
             tally: Counter[tuple[int, str]] = Counter()
             await record(tx, worker_id, outcomes, now, tally)
             await settle_tally(tx, tally, now)

@@ -98,7 +98,7 @@ CREATE TABLE tally (
 -- One row a recipient. Nothing that changes while it is sent is indexed, and nothing refers to it by an unindexed
 -- foreign key: `mailer db check` verifies those references instead.
 CREATE TABLE message (
-    id               INTEGER PRIMARY KEY,
+    id               INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again: a load's messages are those above its first
     campaign_id      INTEGER NOT NULL REFERENCES campaign (id),
     lane_id          INTEGER NOT NULL,
     address          TEXT NOT NULL,               -- as the operator wrote it

@@ -9,7 +9,10 @@ FROM campaign WHERE name = :name
 SELECT name FROM campaign WHERE kind = 'campaign' ORDER BY id DESC LIMIT :limit
 
 -- name: content_of
-SELECT digest, body FROM content WHERE campaign_id = :campaign AND version = :version
+SELECT campaign.name, campaign.kind, content.digest, content.body, campaign.settings, route.author, route.envelope_from,
+       route.relays
+FROM content JOIN campaign ON campaign.id = content.campaign_id JOIN route ON route.id = campaign.route_id
+WHERE content.campaign_id = :campaign AND content.version = :version
 
 -- name: attachments_of
 SELECT attachment.digest, attachment.data FROM content_attachment JOIN attachment USING (digest)
@@ -28,9 +31,11 @@ UPDATE campaign SET state = :state, reason = '', finished_at = NULL WHERE id = :
 UPDATE lane SET state = 'closed', wake_at = NULL WHERE campaign_id = :campaign AND state <> 'closed'
 
 -- name: open_lanes
--- Not those of a load in progress.
+-- Not those of a load in progress. Their place in the line: see wake_lanes.
 UPDATE lane
-SET state = 'open', wake_at = NULL, pass = max(pass, coalesce((SELECT min(pass) FROM lane WHERE state = 'open'), 0))
+SET state = 'open', wake_at = NULL,
+    pass = min(max(pass, coalesce((SELECT min(pass) FROM lane WHERE state = 'open'), 0)),
+               coalesce((SELECT min(pass) FROM lane WHERE state = 'open'), 0) + :join / weight)
 WHERE campaign_id = :campaign AND state <> 'open'
   AND load_id NOT IN (SELECT id FROM load WHERE campaign_id = :campaign)
 
@@ -47,17 +52,23 @@ UPDATE lane SET route_id = :route_id, weight = :weight WHERE campaign_id = :camp
 SELECT id, name FROM campaign WHERE state = 'scheduled' AND start_at <= :now
 
 -- name: closing_campaigns
--- Whose waiting messages are to be ended: being cancelled, or past their deadline.
-SELECT id, state, expires_at FROM campaign
-WHERE state = 'cancelling'
-   OR (state IN ('running', 'scheduled', 'paused') AND expires_at <= :now
-       AND EXISTS (SELECT 1 FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id))
+-- Whose waiting messages are to be ended: being cancelled, or past their deadline. All, or campaign :campaign.
+SELECT id, state FROM campaign
+WHERE (:campaign IS NULL OR id = :campaign)
+  AND (state = 'cancelling'
+       OR (state IN ('running', 'scheduled', 'paused') AND expires_at <= :now
+           AND EXISTS (SELECT 1 FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id
+                       AND lane.load_id NOT IN (SELECT load.id FROM load WHERE load.campaign_id = campaign.id))))
 
 -- name: waiting_messages
 SELECT message.id, message.lane_id, message.state, message.in_doubt FROM lane JOIN ready ON ready.lane_id = lane.id
 JOIN message ON message.id = ready.message_id
 WHERE lane.campaign_id = :campaign AND lane.load_id NOT IN (SELECT id FROM load WHERE campaign_id = :campaign)
 LIMIT :limit
+
+-- name: count_waiting
+SELECT count(*) FROM lane JOIN ready ON ready.lane_id = lane.id
+WHERE lane.campaign_id = :campaign AND lane.load_id NOT IN (SELECT id FROM load WHERE campaign_id = :campaign)
 
 -- name: messages_by_address
 SELECT message.id, message.lane_id, message.state, message.in_doubt, message.address_key, message.due_at
@@ -82,7 +93,7 @@ WHERE id = :campaign AND state = 'running'
 
 -- name: messages_after
 -- A page of a campaign in order of address: the only order it has an index for.
-SELECT message.id, message.lane_id, message.state, message.in_doubt, message.address_key, message.due_at, attempt.category
+SELECT message.id, message.state, message.due_at, message.address_key, attempt.category
 FROM message LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
 WHERE message.campaign_id = :campaign AND message.address_key > :after
 ORDER BY message.address_key LIMIT :limit
@@ -92,8 +103,8 @@ ORDER BY message.address_key LIMIT :limit
 UPDATE message
 SET state = CASE WHEN in_doubt THEN 'uncertain' ELSE 'queued' END, due_at = :now, refusals = 0, losses = 0, deaths = 0,
     first_refused_at = NULL, reason = ''
-WHERE id IN (SELECT value FROM json_each(:ids)) AND state = :state AND due_at IS NULL
-RETURNING id, lane_id
+WHERE id IN (SELECT value FROM json_each(:ids)) AND campaign_id = :campaign AND state = :state AND due_at IS NULL
+RETURNING id, lane_id, state
 
 -- name: page_of_campaign
 SELECT id, lane_id, state, in_doubt FROM message WHERE campaign_id = :campaign ORDER BY address_key LIMIT :limit

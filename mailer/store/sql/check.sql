@@ -2,14 +2,12 @@
 
 -- name: check_tally
 -- The tally of every lane is the count of its messages by state.
-SELECT 'lane ' || coalesce(counted.lane_id, tally.lane_id) || ', ' || coalesce(counted.state, tally.state),
-       'the tally says ' || coalesce(tally.count, 0) || ', there are ' || coalesce(counted.count, 0)
-FROM (SELECT lane_id, state, count(*) AS count FROM message GROUP BY lane_id, state
-      UNION ALL SELECT lane_id, 'in_doubt', sum(in_doubt) FROM message GROUP BY lane_id) AS counted
-FULL JOIN tally ON tally.lane_id = counted.lane_id AND tally.state = counted.state
-WHERE coalesce(tally.count, 0) <> coalesce(counted.count, 0)
-  AND coalesce(counted.lane_id, tally.lane_id) NOT IN (SELECT lane.id FROM lane JOIN load ON load.id = lane.load_id)
-LIMIT 5
+SELECT 'lane ' || lane_id || ', ' || state, 'the tally says ' || sum(said) || ', there are ' || sum(counted)
+FROM (SELECT lane_id, state, 0 AS said, count(*) AS counted FROM message GROUP BY lane_id, state
+      UNION ALL SELECT lane_id, 'in_doubt', 0, sum(in_doubt) FROM message GROUP BY lane_id
+      UNION ALL SELECT lane_id, state, count, 0 FROM tally)
+WHERE lane_id NOT IN (SELECT lane.id FROM lane JOIN load ON load.id = lane.load_id)
+GROUP BY lane_id, state HAVING sum(said) <> sum(counted) LIMIT 5
 
 -- name: check_ready_is_waiting
 -- What stands in ready waits, in the place that its row says.
@@ -29,12 +27,11 @@ LIMIT 5
 
 -- name: check_claims
 -- What is in hand is sending, and the other way round.
-SELECT 'message ' || coalesce(claim.message_id, message.id),
-       CASE WHEN message.id IS NULL OR message.state <> 'sending' THEN 'is claimed but ' || coalesce(message.state, 'missing')
-            ELSE 'is sending but nobody has claimed it' END
-FROM claim FULL JOIN message ON message.id = claim.message_id
-WHERE (claim.message_id IS NOT NULL AND (message.id IS NULL OR message.state <> 'sending'))
-   OR (claim.message_id IS NULL AND message.state = 'sending')
+SELECT 'message ' || claim.message_id, 'is claimed but ' || coalesce(message.state, 'missing')
+FROM claim LEFT JOIN message ON message.id = claim.message_id WHERE message.state IS NOT 'sending'
+UNION ALL
+SELECT 'message ' || message.id, 'is sending but nobody has claimed it'
+FROM message LEFT JOIN claim ON claim.message_id = message.id WHERE message.state = 'sending' AND claim.message_id IS NULL
 LIMIT 5
 
 -- name: check_claims_are_of_live_workers

@@ -10,7 +10,7 @@ SELECT id, author, envelope_from, relays FROM route WHERE id > :after ORDER BY i
 -- name: close_claims
 -- Only an outcome whose claim is still open counts. Deleting is the test, so applying twice is harmless.
 DELETE FROM claim WHERE worker_id = :worker AND n IN (SELECT value FROM json_each(:claims))
-RETURNING n, relay, waited_as, claimed_at
+RETURNING n, relay, claimed_at
 
 -- name: insert_attempts
 INSERT INTO attempt (message_id, n, started_at, duration_us, relay, phase, code, enhanced, text, category, tls, note, worker_id, claim)
@@ -50,23 +50,28 @@ FROM (
 WHERE lane.id = back.lane_id AND lane.state IN ('idle', 'waiting')
 
 -- name: wake_lanes
--- Those whose time has come take their turn from now on: a lane that slept has saved up no turns.
+-- Those whose time has come take their turn from now on: a lane that slept has saved up no turns, and what it was given
+-- while it had the line for itself is not held against it either. (SQLite finds the first in the line once, before any
+-- row is changed.)
 UPDATE lane
 SET state = 'open', wake_at = NULL,
-    pass = max(pass, coalesce((SELECT min(pass) FROM lane WHERE state = 'open'), 0))
+    pass = min(max(pass, coalesce((SELECT min(pass) FROM lane WHERE state = 'open'), 0)),
+               coalesce((SELECT min(pass) FROM lane WHERE state = 'open'), 0) + :join / weight)
 WHERE state = 'waiting' AND wake_at <= :now
 
 -- name: pick_lanes
 SELECT id, weight FROM lane
-WHERE state = 'open' AND route_id IN (SELECT value FROM json_each(:routes)) AND id NOT IN (SELECT value FROM json_each(:visited))
+WHERE state = 'open' AND route_id IN (SELECT value FROM json_each(:routes)) AND id NOT IN (SELECT value FROM json_each(:exhausted))
 ORDER BY pass, id
 LIMIT :lanes
 
 -- name: pick_lanes_of
--- For a command that sends its own campaign, whose lanes are closed to everybody else.
-SELECT id, weight FROM lane
-WHERE campaign_id = :campaign AND id NOT IN (SELECT value FROM json_each(:visited))
-ORDER BY id
+-- For a command that sends its own campaign, which is paused, and so closed to everybody else.
+SELECT lane.id, lane.weight FROM lane JOIN campaign ON campaign.id = lane.campaign_id
+WHERE lane.campaign_id = :campaign AND campaign.state IN ('running', 'paused')
+  AND lane.load_id NOT IN (SELECT id FROM load WHERE campaign_id = :campaign)
+  AND lane.route_id IN (SELECT value FROM json_each(:routes)) AND lane.id NOT IN (SELECT value FROM json_each(:exhausted))
+ORDER BY lane.pass, lane.id
 LIMIT :lanes
 
 -- name: pick_messages
@@ -84,6 +89,9 @@ FROM json_each(:lanes) AS lane
 DELETE FROM ready WHERE (lane_id, retry, due_at, message_id) IN (
     SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'), json_extract(value, '$[3]')
     FROM json_each(:rows))
+
+-- name: count_claims
+SELECT relay, count(*) FROM claim WHERE worker_id = :worker AND n > :after GROUP BY relay
 
 -- name: insert_claims
 INSERT INTO claim (worker_id, n, message_id, lane_id, relay, waited_as, claimed_at)
@@ -116,7 +124,7 @@ WHERE lane.id = visit.lane_id
 SELECT claim.n, message.id, message.campaign_id, message.lane_id, claim.relay, coalesce(message.version, campaign.version),
        message.address, message.fields, message.attempts, message.refusals, message.losses, message.first_refused_at,
        message.in_doubt, claim.waited_as, message.due_at, campaign.expires_at, campaign.on_uncertain,
-       campaign.started_at IS NULL
+       campaign.started_at IS NULL, claim.claimed_at
 FROM claim JOIN message ON message.id = claim.message_id JOIN campaign ON campaign.id = message.campaign_id
 WHERE claim.worker_id = :worker AND claim.n > :after
 ORDER BY claim.n
@@ -165,10 +173,16 @@ SELECT next_at FROM relay_pace WHERE relay = :relay
 INSERT INTO relay_pace (relay, next_at) VALUES (:relay, :next_at) ON CONFLICT (relay) DO UPDATE SET next_at = excluded.next_at
 
 -- name: withdrawn_campaigns
-SELECT id FROM campaign WHERE id IN (SELECT value FROM json_each(:ids)) AND state <> 'running'
+-- Campaign :only is sent by the very command that asks, which goes on while it is paused for everybody else.
+SELECT id FROM campaign
+WHERE id IN (SELECT value FROM json_each(:ids)) AND state <> 'running' AND (id IS NOT :only OR state <> 'paused')
 
 -- name: next_wake
 SELECT min(wake_at) FROM lane WHERE state = 'waiting'
+
+-- name: next_due_after
+SELECT min(ready.due_at) FROM lane JOIN ready ON ready.lane_id = lane.id AND ready.retry IN (0, 1) AND ready.due_at > :now
+WHERE lane.campaign_id = :campaign AND lane.load_id NOT IN (SELECT id FROM load WHERE campaign_id = :campaign)
 
 -- name: end_turn
 UPDATE worker SET exchange_n = :n, claim_n = :claim_n, heartbeat_at = :now, lease_until = :lease_until WHERE id = :worker

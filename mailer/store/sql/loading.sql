@@ -16,6 +16,9 @@ INSERT INTO content (campaign_id, version, digest, body, created_at) VALUES (:ca
 -- name: insert_attachment
 INSERT INTO attachment (digest, data) VALUES (:digest, :data) ON CONFLICT DO NOTHING
 
+-- name: missing_attachments
+SELECT value FROM json_each(:digests) WHERE value NOT IN (SELECT digest FROM attachment)
+
 -- name: insert_content_attachment
 INSERT INTO content_attachment (campaign_id, version, digest) VALUES (:campaign, :version, :digest) ON CONFLICT DO NOTHING
 
@@ -62,6 +65,10 @@ ON CONFLICT (lane_id, state) DO UPDATE SET count = tally.count + excluded.count
 SELECT count(*) FROM json_each(:keys) AS key
 JOIN message ON message.campaign_id = :campaign AND message.address_key = key.value AND message.id <= :after
 JOIN lane ON lane.id = message.lane_id AND lane.load_id = :load
+
+-- name: delete_empty_lanes
+-- Every address stood there already: the lane was made for nothing.
+DELETE FROM lane WHERE campaign_id = :campaign AND load_id = :load AND NOT EXISTS (SELECT 1 FROM tally WHERE lane_id = lane.id)
 
 -- name: delete_load
 DELETE FROM load WHERE id = :load

@@ -5,7 +5,7 @@ SELECT 1 FROM sqlite_schema LIMIT 1
 PRAGMA user_version
 
 -- name: insert_store
-INSERT INTO store (id, store_id, created_at) VALUES (1, :store_id, :now) ON CONFLICT DO NOTHING
+INSERT INTO store (id, store_id, created_at) VALUES (1, :store_id, :now)
 
 -- name: store_id
 SELECT store_id FROM store

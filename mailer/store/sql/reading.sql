@@ -67,7 +67,7 @@ WHERE message_id = :message ORDER BY n
 -- name: export_page
 SELECT message.address_key, message.id, message.address, message.state, attempt.code, attempt.enhanced, attempt.category,
        coalesce(nullif(attempt.text, ''), message.reason), attempt.relay, message.attempts,
-       (SELECT min(started_at) FROM attempt WHERE message_id = message.id), attempt.started_at, message.fields, message.reason
+       (SELECT started_at FROM attempt WHERE message_id = message.id AND n = 1), attempt.started_at, message.fields, message.reason
 FROM message LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
 WHERE message.campaign_id = :campaign AND message.address_key > :after
 ORDER BY message.address_key LIMIT :limit
