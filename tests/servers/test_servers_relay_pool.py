@@ -231,6 +231,18 @@ async def test_a_session_that_postfix_ends_after_twenty_errors_costs_no_message(
     assert replies(results) == [(550, "5.1.1", Phase.RCPT)] * 50 + [(250, "2.0.0", Phase.END_OF_DATA)]
 
 
+async def test_a_message_larger_than_what_postfix_says_it_takes_is_not_begun(mail_host: MailHost) -> None:
+    (reader,) = mail_host.fresh("reader")
+    large = letter(reader.address)
+    large.body += b"0123456789abcde\r\n" * (10_240_000 // 17 + 1)
+    async with running(relay(mail_host, max_connections=1)) as pool:
+        results = await send(pool, [large, letter(reader.address)])
+    assert results[0].ending is Ending.UNFIT
+    assert "takes at most 10,240,000" in results[0].note
+    assert large.steps == []
+    assert replies(results[1:]) == [(250, "2.0.0", Phase.END_OF_DATA)]
+
+
 async def test_smtp_sink_takes_a_thousand_on_four_connections(smtp_sink: SmtpSink) -> None:
     settings = RelaySettings("sink", smtp_sink.host, smtp_sink.port, "none", "none", messages_per_connection=10_000)
     async with running(settings) as pool:
