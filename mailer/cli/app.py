@@ -41,9 +41,12 @@ from mailer.cli.session import Session
 __all__ = ["Command", "Group", "command", "group", "root"]
 
 COMMANDS: Final[Mapping[str, str]] = {
+    "init": "mailer.cli.init",
+    "config": "mailer.cli.config",
     "status": "mailer.cli.status",
     "message": "mailer.cli.message",
     "relay": "mailer.cli.relay",
+    "db": "mailer.cli.db",
     "explain": "mailer.cli.explain",
     "completion": "mailer.cli.completion",
 }
