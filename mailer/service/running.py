@@ -1,0 +1,268 @@
+"""A worker from its configuration to its end: one incarnation after the other until it is told to stop.
+
+run_worker
+  └ for each incarnation: flight file (made and locked) → row in the store → Worker (the crank) beside Chores
+      └ fenced: the next incarnation settles what the file of this one says
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from random import Random
+from typing import Final
+
+import structlog
+
+from mailer.config import Config, Relay, carries
+from mailer.core.clock import SECOND_US, Clock
+from mailer.core.message import State
+from mailer.errors import ConfigError, RelayError, StoreError
+from mailer.service.chores import Chores
+from mailer.service.clocks import boot_clock, wall_clock
+from mailer.service.lease import Lease
+from mailer.service.left import Outlook, outlook
+from mailer.service.recovery import Recovery
+from mailer.service.relays import relay_settings
+from mailer.service.worker import Line, Tally, Terms, Worker
+from mailer.smtp import RelayPool, Transcript
+from mailer.store import Fenced, Route, Store
+from mailer.store.flight import FlightRecorder, boot_id
+from mailer.store.flight_record import Identity
+
+log = structlog.get_logger("worker")
+
+# The contract: claimed and not yet recorded is never more than this, whatever the number of slots.
+MOST_IN_HAND: Final = 500
+# How often `--until-empty` asks what is left, while it waits for retries or for other workers.
+ASK_LEFT_S: Final = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """This process is number `index` of `of`: it opens its share of each relay's connections."""
+
+    index: int = 0
+    of: int = 1
+
+    def connections(self, total: int) -> int:
+        """Its part of `total`; all parts together are `total`."""
+        return total // self.of + (1 if self.index < total % self.of else 0)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a worker is asked to do."""
+
+    until_empty: bool = False
+    wait: bool = True
+    """With `until_empty`: wait for what is due later."""
+    only_campaign: int | None = None
+    share: Share = field(default_factory=Share)
+    transcript: Callable[[], Transcript] | None = None
+    """Makes the transcript of each connection."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended."""
+
+    ended: Mapping[State, int]
+    """What came of messages, by state."""
+    unanswered: int
+    """Messages whose end of data had no answer when the worker left."""
+    left: Outlook
+    was_stopped: bool
+
+
+async def run_worker(
+    store: Store,
+    config: Config,
+    job: Job,
+    stop: asyncio.Event,
+    *,
+    clock: Clock = wall_clock,
+    boot: Clock = boot_clock,
+    random: Random | None = None,
+    when: Callable[[int], str] = str,
+) -> Summary:
+    """Send until `stop` is set, or with `job.until_empty` until nothing is left that this worker could send.
+
+    Raises ConfigError without a relay, StoreError when the database is not usable and waiting does not help.
+    """
+    if not config.relays:
+        raise ConfigError("no relay is configured.", "`mailer init` sets one up in config.toml.")
+    tally = Tally()
+    random = random or Random()  # noqa: S311 - jitter, not secrets
+    while True:
+        try:
+            left = await _incarnation(store, config, job, stop, tally, clock, boot, random, when)
+        except* Fenced as fenced:
+            log.warning("worker.fenced", reason=str(fenced.exceptions[0]))
+        else:
+            return Summary(Counter(tally.ended), tally.unanswered, left, was_stopped=stop.is_set())
+
+
+async def _incarnation(
+    store: Store,
+    config: Config,
+    job: Job,
+    stop: asyncio.Event,
+    tally: Tally,
+    clock: Clock,
+    boot: Clock,
+    random: Random,
+    when: Callable[[int], str],
+) -> Outlook:
+    lines: list[Line] = []
+    workers: list[Worker] = []
+
+    def changed() -> None:
+        for worker in workers:
+            worker.look_again()
+
+    for relay in config.relays:
+        connections = job.share.connections(relay.max_connections)
+        if connections:
+            settings = replace(relay_settings(relay), max_connections=connections)
+            pool = RelayPool(settings, clock=clock, random=random, transcript=job.transcript, on_change=changed)
+            lines.append(_line(relay, pool, connections * config.worker.slots_per_connection))
+    slots = sum(line.places for line in lines) // 2
+    most = config.worker.max_in_hand or min(2 * slots, MOST_IN_HAND)
+    lease = Lease(config.worker.lease // timedelta(microseconds=1), wall=clock, boot=boot)
+    identity = Identity(secrets.token_hex(16), boot_id(), store.store_id)
+    recorder = FlightRecorder.create(config.state_dir, identity, slots=max(most, 1), clock=clock)
+    is_settled = False
+    try:
+        exchanger = await store.workers.register(
+            incarnation=identity.incarnation,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            boot_id=identity.boot_id,
+            processes=job.share.of,
+            slots=slots,
+            state_dir=str(config.state_dir),
+            lease_us=lease.lease_us,
+        )
+        terms = Terms(config.retry.policy, config.worker.stop_within.total_seconds(), most, job.only_campaign)
+        ending = asyncio.Event()
+        worker = Worker(
+            store, exchanger, recorder, lease, lines, terms,
+            stop=ending, tally=tally, clock=clock, random=random,
+        )  # fmt: skip
+        workers.append(worker)
+        recovery = Recovery(
+            store,
+            own_worker_id=exchanger.worker_id,
+            retry=terms.retry,
+            lease_us=lease.lease_us,
+            clock=clock,
+            boot_clock=boot,
+            random=random,
+        )
+        chores = Chores(
+            store,
+            every_s=lease.renewal_us / SECOND_US,
+            recover=recovery.settle_dead,
+            report=lambda: store.workers.report_relays(exchanger.worker_id, worker.reports()),
+            look_again=worker.look_again,
+        )
+        log.info("worker.started", worker=exchanger.worker_id, relays=[line.pool.name for line in lines], slots=slots)
+        async with asyncio.TaskGroup() as group:
+            others = [
+                group.create_task(chores.run(), name="chores"),
+                group.create_task(_until(stop, ending), name="stop"),
+            ]
+            if job.until_empty:
+                others.append(
+                    group.create_task(_until_empty(store, worker, lines, job, ending, when), name="until empty")
+                )
+            try:
+                await worker.run()
+            finally:
+                for task in others:
+                    task.cancel()
+        await store.workers.end(exchanger.worker_id)
+        is_settled = True
+        left = outlook(
+            await store.workers.left(),
+            lambda route: _stopped(exchanger.route(route), lines, or_paused=not job.wait),
+            when,
+            only=job.only_campaign,
+        )
+        log.info("worker.ended", worker=exchanger.worker_id)
+    finally:
+        recorder.close(unlink=is_settled)
+    return left
+
+
+def _line(relay: Relay, pool: RelayPool, slots: int) -> Line:
+    known: dict[int, bool] = {}
+
+    def may_carry(route: Route) -> bool:
+        found = known.get(route.id)
+        if found is None:
+            named = not route.relays or relay.name in route.relays
+            found = named and carries(relay, route.author) and carries(relay, route.envelope_from)
+            known[route.id] = found
+        return found
+
+    return Line(
+        pool=pool,
+        places=2 * slots,
+        weight=relay.weight,
+        carries=may_carry,
+        interval_us=round(SECOND_US / relay.rate.per_second) if relay.rate else 0,
+        daily_limit=relay.daily_limit,
+    )
+
+
+async def _until(stop: asyncio.Event, ending: asyncio.Event) -> None:
+    await stop.wait()
+    ending.set()
+
+
+async def _until_empty(
+    store: Store,
+    worker: Worker,
+    lines: Sequence[Line],
+    job: Job,
+    ending: asyncio.Event,
+    when: Callable[[int], str],
+) -> None:
+    """Set `ending` once there is nothing that waiting would bring."""
+    while True:
+        await worker.is_idle.wait()
+        seen = outlook(
+            await store.workers.left(),
+            lambda route: _stopped(worker.route(route), lines, or_paused=not job.wait),
+            when,
+            only=job.only_campaign,
+        )
+        has_work = seen.has_work if job.wait else seen.has_due
+        if not has_work and worker.is_idle.is_set() and not worker.in_hand:
+            ending.set()
+            return
+        await asyncio.sleep(ASK_LEFT_S)
+
+
+def _stopped(route: Route | None, lines: Sequence[Line], *, or_paused: bool) -> str | None:
+    """Why no relay takes what goes by `route`; None if one does, or will by itself (not so with `or_paused`)."""
+    if route is None:
+        return None
+    able = [line for line in lines if line.carries(route)]
+    if not able:
+        return f"no relay may carry mail from {route.author}"
+    states = ("stopped", "paused") if or_paused else ("stopped",)
+    if all(line.pool.state in states for line in able):
+        return "; ".join(f"relay {line.pool.name} {line.pool.state}: {line.pool.reason}" for line in able)
+    return None
+
+
+__all__ = ["Job", "RelayError", "Share", "StoreError", "Summary", "run_worker"]
