@@ -1,0 +1,152 @@
+"""`mailer worker`: take what is queued and send it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from mailer.cli import app
+from mailer.cli.max_failed import MAX_FAILED, MaxFailed
+from mailer.cli.running import set_up_log, when_in_zone
+from mailer.cli.session import Session
+from mailer.errors import UsageError
+
+if TYPE_CHECKING:
+    from mailer.service.left import Outlook
+    from mailer.service.log import LogFiles
+    from mailer.service.running import Job
+
+ENDED_BADLY: Final = 5
+WORK_LEFT: Final = 6
+
+
+@app.command(examples=("mailer worker", "mailer worker --until-empty --max-failed 1%"))
+@click.option("--until-empty", is_flag=True, help="End when nothing is left to send; waits for retries.")
+@click.option("--no-wait", is_flag=True, help="With --until-empty: end when nothing is due now.")
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes to run.")
+@click.option(
+    "--max-failed", type=MAX_FAILED, default="0", help="With --until-empty: N or P% may fail without exit code 5."
+)
+@click.option("--supervised", hidden=True, metavar="I/N:FD", help="Set by --processes for its children.")
+async def command(
+    session: Session,
+    until_empty: bool,
+    no_wait: bool,
+    processes: int,
+    max_failed: MaxFailed,
+    supervised: str | None,
+) -> int:
+    """Send what is queued, over all relays, until it is stopped.
+
+    SIGTERM or Ctrl-C: what is on its way is brought to an end, within [worker] stop_within. A second one leaves at
+    once; the next worker settles what that leaves open. SIGHUP reopens the logs.
+    """
+    if no_wait and not until_empty:
+        raise UsageError("--no-wait means nothing without --until-empty.", "Add --until-empty.")
+    if supervised is not None:
+        return await _child(session, until_empty=until_empty, wait=not no_wait, supervised=supervised)
+    from mailer.service.bad_endings import BadEndings
+
+    log = set_up_log(session)
+    try:
+        async with session.store(create=True) as store:
+            before = await BadEndings.read(store)
+            if processes > 1:
+                code = await _supervise(session, log, processes, until_empty=until_empty, no_wait=no_wait)
+            else:
+                from mailer.service.running import Job
+
+                code = await _work(session, log, Job(until_empty=until_empty, wait=not no_wait), None)
+            if code or not until_empty:
+                return code
+            return _judge(session, (await BadEndings.read(store)).since(before), max_failed)
+    finally:
+        log.close()
+
+
+async def _child(session: Session, *, until_empty: bool, wait: bool, supervised: str) -> int:
+    from mailer.service.running import Job, Share
+
+    share, _, fd = supervised.partition(":")
+    index, _, of = share.partition("/")
+    log = set_up_log(session)
+    try:
+        return await _work(session, log, Job(until_empty, wait, share=Share(int(index), int(of))), int(fd))
+    finally:
+        log.close()
+
+
+async def _work(session: Session, log: LogFiles, job: Job, pipe: int | None) -> int:
+    """One worker in this process. `pipe` ends when the supervisor does."""
+    import asyncio
+    from contextlib import suppress
+
+    from mailer.service.running import run_worker
+    from mailer.service.signals import end_of_pipe, stop_on_signals
+
+    stop = asyncio.Event()
+
+    async def stop_with_supervisor(fd: int) -> None:
+        await end_of_pipe(fd)
+        stop.set()
+
+    with stop_on_signals(lambda _: stop.set(), log.reopen):
+        watcher = asyncio.create_task(stop_with_supervisor(pipe)) if pipe is not None else None
+        try:
+            async with session.store(create=pipe is None) as store:
+                summary = await run_worker(store, session.config, job, stop, when=when_in_zone(session))
+        finally:
+            if watcher is not None:
+                watcher.cancel()
+                with suppress(asyncio.CancelledError):
+                    await watcher
+    if summary.unanswered:
+        session.warn(
+            f"Stopped; {summary.unanswered} message(s) had not been answered and are uncertain "
+            "(`mailer message list --state uncertain`)."
+        )
+    if summary.was_stopped or not job.until_empty:
+        return 0
+    return _say_left(session, summary.left)
+
+
+def _say_left(session: Session, left: Outlook) -> int:
+    if not left.remainders:
+        return 0
+    for one in left.remainders:
+        session.warn(f"{one.campaign}: {one.count:,} left, {one.reason}")
+    return WORK_LEFT
+
+
+def _judge(session: Session, ended: tuple[int, int], max_failed: MaxFailed) -> int:
+    bad, total = ended
+    if bad <= max_failed.allowed(total):
+        return 0
+    session.warn(f"{bad:,} of {total:,} messages failed or stayed uncertain (`mailer message list --state failed`).")
+    return ENDED_BADLY
+
+
+async def _supervise(session: Session, log: LogFiles, processes: int, *, until_empty: bool, no_wait: bool) -> int:
+    import signal
+    import sys
+
+    from mailer.service.signals import stop_on_signals
+    from mailer.service.supervisor import Supervisor
+
+    options = [*(["--until-empty"] if until_empty else []), *(["--no-wait"] if no_wait else [])]
+    if session.loaded.file is not None:
+        options += ["--config", str(session.loaded.file)]
+    options += {-1: ["-q"]}.get(session.verbosity, ["-v"] * max(0, session.verbosity))
+
+    def command(index: int, fd: int) -> list[str]:
+        return [sys.executable, "-m", "mailer", "worker", *options, "--supervised", f"{index}/{processes}:{fd}"]
+
+    supervisor = Supervisor(command, processes, restart_ended=not until_empty)
+
+    def hang_up() -> None:
+        log.reopen()
+        supervisor.pass_on(signal.SIGHUP)
+
+    with stop_on_signals(supervisor.pass_on, hang_up):
+        return await supervisor.run()
