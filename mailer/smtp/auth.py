@@ -68,22 +68,30 @@ class LoginMemory:
 class AuthLogin:
     """AUTH LOGIN: with the user name as initial response, or in three steps."""
 
-    __slots__ = ("_gave_password", "_is_first", "_memory", "_password", "_prompts", "_username", "is_cancelled")
+    __slots__ = (
+        "_gave_password",
+        "_is_first",
+        "_memory",
+        "_password",
+        "_prompts",
+        "_three_steps",
+        "_username",
+        "is_cancelled",
+    )
 
     def __init__(self, username: str, password: str, memory: LoginMemory) -> None:
         self._username = _b64(username)
         self._password = _b64(password)
         self._memory = memory
+        # Of this try; another one on the same relay may learn it while this one is under way.
+        self._three_steps = memory.three_steps or len(b"AUTH LOGIN " + self._username + b"\r\n") > _MAX_AUTH_LINE
         self._is_first = True
         self._prompts = 0
         self._gave_password = False
         self.is_cancelled = False
 
     def first_line(self) -> bytes:
-        line = b"AUTH LOGIN " + self._username + b"\r\n"
-        if len(line) > _MAX_AUTH_LINE:
-            self._memory.three_steps = True
-        return b"AUTH LOGIN\r\n" if self._memory.three_steps else line
+        return b"AUTH LOGIN\r\n" if self._three_steps else b"AUTH LOGIN " + self._username + b"\r\n"
 
     def answer(self, reply: Reply) -> bytes | Verdict:
         is_first, self._is_first = self._is_first, False
@@ -93,8 +101,8 @@ class AuthLogin:
             return Verdict.IN
         if reply.code == 334:
             return self._prompt(reply.text)
-        if is_first and 500 <= reply.code <= 504 and not self._memory.three_steps:
-            self._memory.three_steps = True
+        if is_first and 500 <= reply.code <= 504 and not self._three_steps:
+            self._three_steps = self._memory.three_steps = True
             return b"AUTH LOGIN\r\n"
         return Verdict.REFUSED
 
@@ -104,7 +112,7 @@ class AuthLogin:
             self.is_cancelled = True
             return b"*\r\n"
         # The first of the three steps is the user name, whatever the prompt says: nothing has been said yet.
-        if asks_for_name(text) or (self._memory.three_steps and self._prompts == 1):
+        if asks_for_name(text) or (self._three_steps and self._prompts == 1):
             return self._username + b"\r\n"
         self._gave_password = True
         return self._password + b"\r\n"

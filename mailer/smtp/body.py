@@ -19,6 +19,8 @@ PIECE_BYTES: Final = 64 * 1024
 REMEMBERED_BYTES: Final = 16 * 1024
 MOST_REMEMBERED: Final = 64
 
+_DOT: Final = 0x2E
+_LF: Final = 0x0A
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
@@ -36,29 +38,19 @@ class Stuffer:
         pieces: list[bytes] = []
         size = 0
         at_line_start = True
-        for chunk in chunks:
-            if not chunk:
-                continue
+        for chunk in _joined(chunks):
             stuffed = self._stuffed(chunk)
             if stuffed is None:
-                return self._made_clean(chunks)
-            if at_line_start and chunk[0] == 46:
+                return _made_clean(chunks)
+            if at_line_start and chunk[0] == _DOT:
                 pieces.append(b".")
             pieces.append(stuffed)
             size += len(chunk)
-            at_line_start = chunk[-1] == 10
+            at_line_start = chunk[-1] == _LF
         if not at_line_start:
             pieces.append(b"\r\n")
             size += 2
         return pieces, size
-
-    def _made_clean(self, chunks: Sequence[bytes]) -> tuple[list[bytes], int]:
-        """The slow way, for what holds a bare CR or LF, or has a CRLF cut in two by a border."""
-        whole = _LINE_END.sub(b"\r\n", b"".join(chunks))
-        if not whole.endswith(b"\r\n"):
-            whole += b"\r\n"
-        stuffed = whole.replace(b"\n.", b"\n..")
-        return ([b".", stuffed] if whole.startswith(b".") else [stuffed]), len(whole)
 
     def _stuffed(self, chunk: bytes) -> bytes | None:
         """The chunk with the dots inside it doubled, or None if it has bare CR or LF."""
@@ -71,6 +63,32 @@ class Stuffer:
                 del self._remembered[next(iter(self._remembered))]  # the one not seen for longest
         self._remembered[id(chunk)] = known
         return known[1]
+
+
+def _joined(chunks: Sequence[bytes]) -> list[bytes]:
+    """The same bytes, neighbours that are not worth remembering made one; none is empty."""
+    joined: list[bytes] = []
+    small: list[bytes] = []
+    for chunk in chunks:
+        if len(chunk) < REMEMBERED_BYTES:
+            small.append(chunk)
+            continue
+        if whole := b"".join(small):
+            joined.append(whole)
+        small = []
+        joined.append(chunk)
+    if whole := b"".join(small):
+        joined.append(whole)
+    return joined
+
+
+def _made_clean(chunks: Sequence[bytes]) -> tuple[list[bytes], int]:
+    """The slow way, for what holds a bare CR or LF, or has a CRLF cut in two by a border."""
+    whole = _LINE_END.sub(b"\r\n", b"".join(chunks))
+    if not whole.endswith(b"\r\n"):
+        whole += b"\r\n"
+    stuffed = whole.replace(b"\n.", b"\n..")
+    return ([b".", stuffed] if whole.startswith(b".") else [stuffed]), len(whole)
 
 
 def _look(chunk: bytes) -> bytes | None:
@@ -90,7 +108,7 @@ def in_pieces(parts: Sequence[bytes]) -> list[bytes | memoryview]:
             small.append(part)
             held += len(part)
             continue
-        if small:
+        if held:
             pieces.append(b"".join(small))
             small, held = [], 0
         if len(part) <= PIECE_BYTES:
@@ -98,6 +116,6 @@ def in_pieces(parts: Sequence[bytes]) -> list[bytes | memoryview]:
             continue
         view = memoryview(part)
         pieces.extend(view[at : at + PIECE_BYTES] for at in range(0, len(part), PIECE_BYTES))
-    if small:
+    if held:
         pieces.append(b"".join(small))
     return pieces

@@ -1,0 +1,102 @@
+"""A body on the wire (RFC 5321 section 4.5.2): whatever it holds, the server reads one message and what we meant."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailer.smtp.body import MOST_REMEMBERED, PIECE_BYTES, REMEMBERED_BYTES, Stuffer, in_pieces
+
+
+def on_the_wire(*chunks: bytes) -> bytes:
+    return b"".join(Stuffer().stuff(chunks)[0])
+
+
+def read_by_server(wire: bytes) -> list[bytes]:
+    """The messages that a strict server reads of `wire`, which holds DATA text and its lone dot, and what is left."""
+    messages = []
+    while wire:
+        text, end, wire = (b"\r\n" + wire).partition(b"\r\n.\r\n")
+        assert end, "it never ends"
+        messages.append((text + b"\r\n")[2:].replace(b"\r\n..", b"\r\n.").removeprefix(b"."))
+    return messages
+
+
+@pytest.mark.parametrize(
+    ("chunks", "wire"),
+    [
+        ((b"hello\r\n",), b"hello\r\n"),
+        ((b".\r\n",), b"..\r\n"),
+        ((b".hidden\r\n",), b"..hidden\r\n"),
+        ((b"a\r\n.\r\nb\r\n",), b"a\r\n..\r\nb\r\n"),
+        ((b"a\r\n..\r\n",), b"a\r\n...\r\n"),
+        ((b"a\r\n", b".\r\n"), b"a\r\n..\r\n"),
+        ((b"a\r\n", b"", b".b\r\n"), b"a\r\n..b\r\n"),
+        ((b"a", b".b\r\n"), b"a.b\r\n"),
+        ((b"a\r", b"\n.b\r\n"), b"a\r\n..b\r\n"),
+        ((b"a",), b"a\r\n"),
+        ((), b""),
+        # What smuggling is made of (CVE-2023-51764 and its kind): servers differ on where these lines end.
+        ((b"a\n.\nMAIL FROM:<x@y>\r\n",), b"a\r\n..\r\nMAIL FROM:<x@y>\r\n"),
+        ((b"a\r\n.\nb\r\n",), b"a\r\n..\r\nb\r\n"),
+        ((b"a\n.\r\nb\r\n",), b"a\r\n..\r\nb\r\n"),
+        ((b"a\r.\rb\r\n",), b"a\r\n..\r\nb\r\n"),
+        ((b"a\r\r\n.\r\n",), b"a\r\n\r\n..\r\n"),
+        ((b"a\r\n", b".", b"\r\n"), b"a\r\n..\r\n"),
+    ],
+)
+def test_doubles_dots_and_ends_lines(chunks: tuple[bytes, ...], wire: bytes) -> None:
+    assert on_the_wire(*chunks) == wire
+
+
+_NASTY = st.lists(
+    st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"a", b"", b"x" * REMEMBERED_BYTES, b"QUIT"]), max_size=30
+)
+
+
+@given(st.lists(_NASTY.map(b"".join), max_size=6))
+def test_any_chunks_are_one_message_that_reads_as_it_was_meant(chunks: list[bytes]) -> None:
+    wire = on_the_wire(*chunks)
+    meant = re.sub(rb"\r\n|\r|\n", b"\r\n", b"".join(chunks))
+    if meant and not meant.endswith(b"\r\n"):
+        meant += b"\r\n"
+    assert read_by_server(wire + b".\r\n") == [meant]
+    assert not re.search(rb"(?<!\r)\n|\r(?!\n)", wire)
+
+
+@given(st.lists(_NASTY.map(b"".join), max_size=6))
+def test_the_borders_of_chunks_make_no_difference(chunks: list[bytes]) -> None:
+    assert on_the_wire(*chunks) == on_the_wire(b"".join(chunks))
+
+
+@given(st.lists(_NASTY.map(b"".join), max_size=6))
+def test_the_size_counts_no_dots_that_were_added(chunks: list[bytes]) -> None:
+    pieces, size = Stuffer().stuff(chunks)
+    (message,) = read_by_server(b"".join(pieces) + b".\r\n")
+    assert size == len(message)
+
+
+def test_a_large_chunk_that_comes_again_is_the_same_object_and_is_looked_at_once() -> None:
+    stuffer = Stuffer()
+    attachment = b"x" * 70 + b"\r\n.\r\n" + b"y" * REMEMBERED_BYTES + b"\r\n"
+    first = stuffer.stuff((b"To: a\r\n", attachment))[0][-1]
+    second = stuffer.stuff((b"To: b\r\n", attachment))[0][-1]
+    assert first is second
+
+
+def test_what_it_remembers_is_bounded() -> None:
+    stuffer = Stuffer()
+    for n in range(3 * MOST_REMEMBERED):
+        stuffer.stuff((bytes([65 + n % 26]) * (REMEMBERED_BYTES + n) + b"\r\n",))
+    assert len(stuffer._remembered) == MOST_REMEMBERED
+
+
+@given(st.lists(st.integers(0, 3 * PIECE_BYTES), max_size=6))
+def test_pieces_hold_the_same_bytes_and_none_is_large_or_empty(sizes: list[int]) -> None:
+    parts = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
+    pieces = in_pieces(parts)
+    assert b"".join(pieces) == b"".join(parts)
+    assert all(0 < len(piece) <= PIECE_BYTES for piece in pieces)
