@@ -23,7 +23,7 @@ from mailer.core.outcome import settle
 from mailer.core.retry import RetryPolicy
 from mailer.store import Store, Worker
 from mailer.store.flight import boot_id, flight_path
-from mailer.store.flight_adopt import DeadFlight, NotAdopted, adopt
+from mailer.store.flight_adopt import DeadFlight, NotAdopted, adopt, find_flights
 from mailer.store.flight_record import Identity
 from mailer.store.flight_recovery import claims_in_work, result_of
 
@@ -40,6 +40,7 @@ class Recovery:
         store: Store,
         *,
         own_worker_id: int | None,
+        state_dir: Path,
         retry: RetryPolicy,
         lease_us: int,
         clock: Clock,
@@ -48,6 +49,7 @@ class Recovery:
     ) -> None:
         self._store = store
         self._own_id = own_worker_id
+        self._state_dir = state_dir
         self._retry = retry
         self._lease_us = lease_us
         self._clock = clock
@@ -63,10 +65,26 @@ class Recovery:
     async def settle_dead(self) -> int:
         """Look at every other worker that is said to live; how many messages of dead ones were settled."""
         settled = 0
-        for worker in await self._store.workers.live():
+        live = await self._store.workers.live()
+        for worker in live:
             if worker.id != self._own_id:
                 settled += await self._settle_if_dead(worker)
+        await self._remove_orphans({worker.incarnation for worker in live})
         return settled
+
+    async def _remove_orphans(self, known: set[str]) -> None:
+        """Remove files that no row names: of a worker that died before it had one, or after it had been settled."""
+        for path in find_flights(self._state_dir):
+            if path.stem in known:
+                continue
+            flight = adopt(path)
+            if not isinstance(flight, DeadFlight):
+                continue
+            with flight:
+                # Asked again under the lock: its owner may have got its row, and died, since the rows were read.
+                ours = flight.identity is not None and flight.identity.store_id == self._store.store_id
+                if ours and path.stem not in {worker.incarnation for worker in await self._store.workers.live()}:
+                    flight.unlink()
 
     async def _settle_if_dead(self, worker: Worker) -> int:
         flight = adopt(flight_path(Path(worker.state_dir), worker.incarnation))

@@ -103,8 +103,11 @@ async def run_worker(
     while True:
         try:
             left = await _incarnation(store, config, job, stop, tally, clock, boot, random, when)
-        except* Fenced as fenced:
-            log.warning("worker.fenced", reason=str(fenced.exceptions[0]))
+        except BaseExceptionGroup as group:
+            error = _what_went_wrong(group)
+            if not isinstance(error, Fenced):
+                raise error from group
+            log.warning("worker.fenced", reason=error.message)
         else:
             return Summary(Counter(tally.ended), tally.unanswered, left, was_stopped=stop.is_set())
 
@@ -152,20 +155,21 @@ async def _incarnation(
         )
         terms = Terms(config.retry.policy, config.worker.stop_within.total_seconds(), most, job.only_campaign)
         ending = asyncio.Event()
-        worker = Worker(
-            store, exchanger, recorder, lease, lines, terms,
-            stop=ending, tally=tally, clock=clock, random=random,
-        )  # fmt: skip
-        workers.append(worker)
         recovery = Recovery(
             store,
             own_worker_id=exchanger.worker_id,
+            state_dir=config.state_dir,
             retry=terms.retry,
             lease_us=lease.lease_us,
             clock=clock,
             boot_clock=boot,
             random=random,
         )
+        worker = Worker(
+            store, exchanger, recorder, lease, lines, terms,
+            stop=ending, tally=tally, clock=clock, random=random, on_trouble=recovery.could_not_reach_database,
+        )  # fmt: skip
+        workers.append(worker)
         chores = Chores(
             store,
             every_s=lease.renewal_us / SECOND_US,
@@ -221,6 +225,12 @@ def _line(relay: Relay, pool: RelayPool, slots: int) -> Line:
         interval_us=round(SECOND_US / relay.rate.per_second) if relay.rate else 0,
         daily_limit=relay.daily_limit,
     )
+
+
+def _what_went_wrong(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The one error of a group of tasks that ended together; being fenced counts least, for it passes."""
+    leaves = [_what_went_wrong(one) if isinstance(one, BaseExceptionGroup) else one for one in group.exceptions]
+    return min(leaves, key=lambda error: isinstance(error, Fenced))
 
 
 async def _until(stop: asyncio.Event, ending: asyncio.Event) -> None:

@@ -24,8 +24,8 @@ from mailer.core.clock import SECOND_US, Clock
 from mailer.core.message import Claimed, Ending, Outcome, Result, State
 from mailer.core.outcome import settle
 from mailer.core.retry import RetryPolicy
-from mailer.errors import StoreError
-from mailer.service.contents import Contents, Ready
+from mailer.errors import NotFound, StoreError
+from mailer.service.contents import Broken, Contents, Ready
 from mailer.service.delivery import Surroundings, WorkerDelivery
 from mailer.service.hand import Hand, Room
 from mailer.service.lease import Lease
@@ -97,7 +97,9 @@ class Worker:
         tally: Tally,
         clock: Clock,
         random: Random,
+        on_trouble: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_trouble` is called whenever the database cannot be reached for a while."""
         self._store = store
         self._exchanger = exchanger
         self._recorder = recorder
@@ -107,6 +109,7 @@ class Worker:
         self._stop = stop
         self._tally = tally
         self._clock = clock
+        self._on_trouble = on_trouble
         self._hand = Hand((Room(line.pool.name, line.places, line.weight) for line in lines), most=terms.most_in_hand)
         self._contents = Contents(store)
         self._shared = Surroundings(
@@ -260,6 +263,7 @@ class Worker:
             except StoreError as error:
                 if not error.can_wait or self._is_late or self._lease_is_lost():
                     raise
+                self._on_trouble()
                 log.warning("database.waiting", reason=error.message, hint=error.hint)
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_TRY_S)
@@ -295,13 +299,27 @@ class Worker:
             if claimed.campaign_id in answer.withdrawn or self._stop.is_set():
                 self._give_back(claimed)
                 continue
-            content = await self._contents.get(claimed.campaign_id, claimed.version)
+            content = await self._content_of(claimed)
             if isinstance(content, Ready):
                 self._lines[claimed.relay].pool.submit(WorkerDelivery(claimed, content, self._shared))
+            elif content is None:
+                self._give_back(claimed)
             else:
                 self._settle(claimed, Result(Ending.UNFIT, note=content.reason, started_at_us=self._clock()))
         if answer.withdrawn:
             self._withdraw(lambda claimed: claimed.campaign_id in answer.withdrawn)
+
+    async def _content_of(self, claimed: Claimed) -> Ready | Broken | None:
+        """What it is composed from; None if the database cannot say now."""
+        try:
+            return await self._contents.get(claimed.campaign_id, claimed.version)
+        except NotFound as error:
+            return Broken(error.message)
+        except StoreError as error:
+            if not error.can_wait:
+                raise
+            log.warning("database.waiting", reason=error.message, hint=error.hint)
+            return None
 
     def _take_back(self) -> None:
         """What waits for a relay that takes nothing now goes back to its lane: another one may carry it."""
