@@ -12,6 +12,7 @@ from mailer.core.message import State
 from mailer.errors import UsageError
 
 if TYPE_CHECKING:
+    from mailer.cli.output import Column
     from mailer.core.message import Attempt
     from mailer.store import MessageDetail, MessageSummary
 
@@ -57,7 +58,7 @@ async def list_(
 
     All filters must match. In JSON, `next` is the ID for --after, or null on the last page.
     """
-    from mailer.cli.output import Column, emit
+    from mailer.cli.output import emit
 
     filters: dict[str, Any] = {
         "address_key": _address_key(address),
@@ -73,20 +74,8 @@ async def list_(
         found = await store.reading.messages(limit=limit + 1, **filters)
     shown = found[:limit]
     more = str(shown[-1].id) if len(found) > limit else None
-    rows = [_summary(message) for message in shown]
-    columns = [
-        Column("id", right=True),
-        Column("campaign", may_shrink=True),
-        Column("address", may_shrink=True),
-        Column("state"),
-        Column("due_at", in_table=False),
-        Column("attempts", "TRIES", right=True),
-        Column("code"),
-        Column("enhanced"),
-        Column("category"),
-        Column("text", may_shrink=True),
-        Column("relay"),
-    ]
+    rows = [summary_document(message) for message in shown]
+    columns = summary_columns()
     if session.format == "table":
         if not rows:
             session.note("No message matches.")
@@ -121,7 +110,7 @@ def document(detail: MessageDetail, message_id: str) -> dict[str, Any]:
     import json
 
     return {
-        **_summary(detail.summary),
+        **summary_document(detail.summary),
         "message_id": message_id,
         "version": detail.version,
         "in_doubt": detail.in_doubt,
@@ -130,7 +119,27 @@ def document(detail: MessageDetail, message_id: str) -> dict[str, Any]:
     }
 
 
-def _summary(message: MessageSummary) -> dict[str, Any]:
+def summary_columns() -> list[Column]:
+    """The columns of a table of messages."""
+    from mailer.cli.output import Column
+
+    return [
+        Column("id", right=True),
+        Column("campaign", may_shrink=True),
+        Column("address", may_shrink=True),
+        Column("state"),
+        Column("due_at", in_table=False),
+        Column("attempts", "TRIES", right=True),
+        Column("code"),
+        Column("enhanced"),
+        Column("category"),
+        Column("text", may_shrink=True),
+        Column("relay"),
+    ]
+
+
+def summary_document(message: MessageSummary) -> dict[str, Any]:
+    """One message of `mailer message list --json`."""
     from mailer.cli.output import rfc3339
 
     return {
@@ -172,7 +181,7 @@ def _as_table(session: Session, shown: dict[str, Any]) -> str:
     import sys
 
     from mailer.cli.output import Column
-    from mailer.cli.table import printable, render
+    from mailer.cli.table import render
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = session.has_colour(sys.stdout)
@@ -188,8 +197,25 @@ def _as_table(session: Session, shown: dict[str, Any]) -> str:
     }
     pairs = [{"key": key, "value": value} for key, value in told.items() if value is not None]
     text = render(pairs, [Column("key", ""), Column("value", "", may_shrink=True)], colour=colour, width=width)
-    if not shown["attempts"]:
-        return text + "\nNo attempt yet.\n"
+    return text + "\n" + _attempts_table(shown["attempts"], colour=colour, width=width)
+
+
+def attempts_table(session: Session, detail: MessageDetail) -> str:
+    """A message's attempts, for people: a table, and under it what was said in each."""
+    import shutil
+    import sys
+
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return _attempts_table(
+        [_attempt(attempt) for attempt in detail.attempts], colour=session.has_colour(sys.stdout), width=width
+    )
+
+
+def _attempts_table(attempts: list[dict[str, Any]], *, colour: bool, width: int | None) -> str:
+    from mailer.cli.table import Column, printable, render
+
+    if not attempts:
+        return "No attempt yet.\n"
     columns = [
         Column("n", "TRY", right=True),
         Column("started_at"),
@@ -201,8 +227,8 @@ def _as_table(session: Session, shown: dict[str, Any]) -> str:
         Column("milliseconds", "MS", right=True),
         Column("tls", "TLS", may_shrink=True),
     ]
-    rows = [row | {"code": None if row["code"] is None else str(row["code"])} for row in shown["attempts"]]
-    text += "\n" + render(rows, columns, colour=colour, width=width)
+    rows = [row | {"code": None if row["code"] is None else str(row["code"])} for row in attempts]
+    text = render(rows, columns, colour=colour, width=width)
     words = [(row["n"], part) for row in rows for part in (*row["text"].split("\n"), row["note"]) if part]
     return text + "".join(["\n", *(f"{n}: {printable(part)}\n" for n, part in words)] if words else [])
 
