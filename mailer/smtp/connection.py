@@ -138,6 +138,11 @@ class Connection(asyncio.Protocol):
 
     # What the pool wants
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether something we wrote is in our own buffer still."""
+        return self._is_paused
+
     async def log_in(self, login: Login) -> None:
         """Raises RelayFailure if the login is refused or the connection ends. Cancelled, it has to be cut."""
         self._login = self._loop.create_future()

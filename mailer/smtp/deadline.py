@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Protocol
+
+
+class Timer(Protocol):
+    """One call that is to come."""
+
+    def cancel(self) -> None:
+        """It is not to come after all."""
 
 
 class Timers(Protocol):
@@ -13,7 +19,7 @@ class Timers(Protocol):
     def time(self) -> float:
         """Seconds on a clock that only goes forward."""
 
-    def call_later(self, delay: float, callback: Callable[[], None], /) -> asyncio.TimerHandle:
+    def call_later(self, delay: float, callback: Callable[[], None], /) -> Timer:
         """Call `callback` in `delay` seconds."""
 
 
@@ -30,7 +36,7 @@ class Deadline:
         self._expired = expired
         self._at = 0.0
         self._due = 0.0
-        self._handle: asyncio.TimerHandle | None = None
+        self._handle: Timer | None = None
 
     def move(self, seconds: float) -> None:
         """It passes in `seconds` from now."""

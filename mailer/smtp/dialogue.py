@@ -242,7 +242,7 @@ class Dialogue:
         kind = _kind(reply.code)
         if not self._open:
             if kind is Kind.CLOSING:
-                self._is_over = True
+                self._end()
                 events.append(Closing(reply))
             else:
                 self._break(OutOfStep(f"the server sent a reply that nobody asked for: {_short(reply)}", reply), events)
@@ -275,13 +275,13 @@ class Dialogue:
                 self._say(b"RSET\r\n", Command.RSET)
             case Move.DECIDED_CUT:
                 self._transaction = None
-                self._is_over = True
+                self._end()
                 events.append(Decided(PHASE[command], reply))
                 events.append(Closing(None))
             case Move.READY:
                 events.append(_READY)
             case Move.CLOSED:
-                self._is_over = True
+                self._end()
                 events.append(Closing(None if command is Command.QUIT else reply))
             case Move.ASK_LOGIN:
                 self._ask_login(reply, events)
@@ -309,8 +309,12 @@ class Dialogue:
     def _say(self, data: bytes, command: Command, step: Step | None = None, *, is_secret: bool = False) -> None:
         self._unwritten.append(Write(data, command, step, is_secret))
 
-    def _break(self, error: OutOfStep, events: list[Event]) -> None:
+    def _end(self) -> None:
         self._is_over = True
+        self._unwritten = []
+
+    def _break(self, error: OutOfStep, events: list[Event]) -> None:
+        self._end()
         events.append(Broken(error))
 
 

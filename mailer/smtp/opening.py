@@ -65,7 +65,8 @@ async def open_connection(
             connection.cut(failure.message)
         clean = _without_secrets(failure, redact)
         _note(transcript, clean)
-        raise clean from None
+        # What a secret's place says of itself is kept as the cause; it names the place, never the value.
+        raise clean from (failure.__cause__ if isinstance(failure.__cause__, MailerError) else None)
     except OutOfStep as error:
         raise RelayFailure(
             f"{settings.endpoint}: {error.message}.", phase=Phase.CONNECT, is_permanent=False, reply=error.reply

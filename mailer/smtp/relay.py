@@ -127,6 +127,11 @@ class RelayPool:
         """Messages submitted and not begun."""
         return len(self._queue)
 
+    @property
+    def is_stalled(self) -> bool:
+        """Whether some server does not take what is written to it, for now."""
+        return any(connection.is_stalled for connection in self._established)
+
     def submit(self, delivery: Delivery) -> None:
         """Send this one. Its `finish` is called once, whatever happens, unless it is withdrawn before it is begun."""
         self._queue.append(delivery)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,12 @@ class Certificates:
     """Whom a client should trust: the relay's `ca_file`."""
     server_file: Path
     """The server's key, then its certificate: what Postfix calls a chain file."""
+
+    def server_context(self) -> ssl.SSLContext:
+        """What a server of ours needs to speak TLS with it."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.server_file)
+        return context
 
 
 def make_certificates(folder: Path, *names: str) -> Certificates:
