@@ -71,7 +71,7 @@ async def check(session: Session, name: str | None, transcript: bool, to: str | 
         row = _report_row(relay, report, accepted, error, session)
         reports.append(row)
         if session.format == "table":
-            _print_report(session, relay, report, accepted, error if len(relays) > 1 else None)
+            _print_report(session, relay, report, accepted, error, is_only=len(relays) == 1)
     if session.format != "table":
         _emit_reports(session, reports)
     if failures:
@@ -282,20 +282,38 @@ def _offered(report: CheckReport) -> list[str]:
 
 
 def _print_report(
-    session: Session, relay: Relay, report: CheckReport | None, accepted: str | None, error: MailerError | None
+    session: Session,
+    relay: Relay,
+    report: CheckReport | None,
+    accepted: str | None,
+    error: MailerError | None,
+    *,
+    is_only: bool,
 ) -> None:
+    """What was found, step by step. The error of the only relay stands at the end, as the error of the command."""
     import sys
 
-    steps: list[tuple[str, str]] = []
-    if report is not None:
-        steps += _steps(relay, report)
-        if accepted is not None:
-            steps.append(("accepted", " ".join(accepted.split())))
-    if error is not None:
+    steps = _steps_before(relay, error) if report is None else _steps(relay, report)
+    if accepted is not None:
+        steps.append(("accepted", " ".join(accepted.split())))
+    if error is not None and not is_only:
         steps += [("failed", session.redactor(error.message)), ("", session.redactor(error.hint))]
     rows = [{"what": f"  {what}", "found": found} for what, found in steps if found]
     columns = [Column("what", ""), Column("found", "")]
     click.echo(render(rows, columns, colour=session.has_colour(sys.stdout), width=None), nl=False)
+
+
+def _steps_before(relay: Relay, error: MailerError | None) -> list[tuple[str, str]]:
+    """How far it went before it failed."""
+    from mailer.core.message import Phase
+    from mailer.smtp import RelayFailure
+
+    if not isinstance(error, RelayFailure) or error.phase is Phase.CONNECT:
+        return []
+    steps = [("connected to", _endpoint(relay))]
+    if error.phase is Phase.AUTH:
+        steps.append(("encryption", "none" if relay.tls == "none" else "TLS, certificate verified"))
+    return [*steps, ("failed at", {Phase.TLS: "TLS", Phase.AUTH: "the login"}.get(error.phase, str(error.phase)))]
 
 
 def _steps(relay: Relay, report: CheckReport) -> list[tuple[str, str]]:
@@ -311,7 +329,10 @@ def _steps(relay: Relay, report: CheckReport) -> list[tuple[str, str]]:
         ),
         ("we are called", report.ehlo_name),
         ("AUTH offered", ", ".join(_offered(report)) or "none"),
-        ("logged in", f"as {relay.username} with AUTH {report.auth}" if report.auth else "no, none is configured"),
+        (
+            "logged in",
+            f"as {relay.username} with AUTH {report.auth.upper()}" if report.auth else "no, none is configured",
+        ),
         ("SIZE", size),
         ("PIPELINING", "yes" if "PIPELINING" in extensions else "no"),
         ("CHUNKING", "yes" if "CHUNKING" in extensions else "no"),
@@ -330,6 +351,14 @@ def _emit_reports(session: Session, reports: list[dict[str, Any]]) -> None:
 def _as_one(failures: list[tuple[Relay, MailerError]], tried: int) -> MailerError:
     """The error of the command: that of the only relay, or which of several failed."""
     if tried == 1:
-        return failures[0][1]
+        return _of_the_configuration(failures[0][1])
     listed = ", ".join(relay.name for relay, _ in failures)
     return RelayError(f"{len(failures)} of {tried} relays cannot be used: {listed}.")
+
+
+def _of_the_configuration(error: MailerError) -> MailerError:
+    """`error`, or its cause if that is a fault of the configuration: a secret that is not where it should be."""
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ConfigError):
+        cause = cause.__cause__
+    return cause if isinstance(cause, ConfigError) else error

@@ -128,9 +128,15 @@ class Session:
     async def _open_store(self, *, create: bool) -> AsyncIterator[Store]:
         from mailer.store import Store
 
-        path = self.config.database.path
+        database = self.config.database
+        path = database.path
         is_new = create and not path.exists()
-        async with await Store.open(path, create=create) as store:
+        async with await Store.open(
+            path,
+            create=create,
+            synchronous=database.synchronous,
+            lock_wait_s=database.lock_wait.total_seconds(),
+        ) as store:
             if is_new:
                 self.note(f"Created the database {path}.")
             yield store

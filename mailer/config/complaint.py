@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from mailer.config.model import Config, Relay, Section
 from mailer.config.values import WrongValueError
-from mailer.core.nearest import did_you_mean
+from mailer.core.nearest import did_you_mean, nearest
 from mailer.errors import ConfigError
 
 __all__ = ["complain"]
@@ -82,7 +82,8 @@ def _unknown(place: str, key: str, loc: tuple[int | str, ...]) -> tuple[str, str
     if len(loc) == 1:
         known = _known_keys(Config)
         place = place.rpartition(", ")[0]
-        return f"{place}: there is no section [{loc[0]}].", did_you_mean(str(loc[0]), known) or _list(known)
+        near = nearest(str(loc[0]), known)
+        return f"{place}: there is no section [{loc[0]}].", f"Did you mean [{near}]?" if near else _list(known)
     model = Relay if loc[0] == "relay" else Config.model_fields[str(loc[0])].annotation
     known = _known_keys(model) if isinstance(model, type) and issubclass(model, Section) else []
     return f"{place}: there is no key `{key}`.", did_you_mean(key, known, quote="`") or _list(known)

@@ -215,6 +215,8 @@ class Relay(Section):
         if not isinstance(given, dict):
             return given
         relay = dict(given)
+        if isinstance(relay.get("preset"), str):
+            _check_preset(relay["preset"])  # first of all: it would have said what else is missing
         if "host" not in relay:
             words = _preset_words(relay.get("preset"))
             raise WrongValueError("`host` is missing", f"It is {words}." if words else "")

@@ -130,7 +130,7 @@ def _address(value: str) -> str:
     try:
         parse_mailbox(value)
     except BadAddress as error:
-        raise WrongValueError(f"expected an address such as News <news@example.com>: {error}") from error
+        raise WrongValueError(f'"{value}" is no address: {error}', "They look like News <news@example.com>.") from error
     return value
 
 

@@ -17,6 +17,7 @@ import os
 import sqlite3
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -109,7 +110,7 @@ class Database:
         # `mode=rw` so that a database that vanished is an error and not an empty new one.
         uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         with _translated(self.path):
-            connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=self._lock_wait_s)
+            connection = await _open_file(uri, uri=True, isolation_level=None, timeout=self._lock_wait_s)
             try:
                 await connection.executescript(
                     "PRAGMA foreign_keys = ON;"
@@ -201,11 +202,20 @@ class Database:
             connection = await self._open_connection()
             try:
                 with _translated(target):
-                    async with aiosqlite.connect(unfinished) as copy:
+                    copy = await _open_file(unfinished)
+                    try:
                         await connection.backup(copy, pages=-1)
+                    finally:
+                        await copy.close()
                 _name_for_ever(unfinished, target)
             finally:
                 unfinished.unlink(missing_ok=True)
+
+
+async def _open_file(path: str | Path, **options: Any) -> aiosqlite.Connection:
+    """A connection to a file that could be opened; the thread of one that could not would outlive its event loop."""
+    opened = await asyncio.to_thread(partial(sqlite3.connect, path, check_same_thread=False, **options))
+    return await aiosqlite.Connection(lambda: opened, iter_chunk_size=64)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
