@@ -43,6 +43,11 @@ __all__ = ["Command", "Group", "command", "group", "root"]
 COMMANDS: Final[Mapping[str, str]] = {
     "init": "mailer.cli.init",
     "config": "mailer.cli.config",
+    "demo": "mailer.cli.demo",
+    "send": "mailer.cli.send",
+    "campaign": "mailer.cli.campaign",
+    "campaign": "mailer.cli.campaign",
+    "worker": "mailer.cli.worker",
     "status": "mailer.cli.status",
     "message": "mailer.cli.message",
     "relay": "mailer.cli.relay",

@@ -69,12 +69,17 @@ class Load:
 
         Raises Refused when another command has taken this campaign over.
         """
-        for start in range(0, len(rows), self._chunk):
+        done = 0
+        while done < len(rows):
+            chunk = rows[done : done + self._chunk]  # its size changes on the way
+            done += len(chunk)
             began = time.monotonic()
-            await self._add_chunk(rows[start : start + self._chunk])
+            await self._add_chunk(chunk)
             took = time.monotonic() - began
             if took > LONGEST_LOCK_S and self._chunk > 100:
                 self._chunk //= 2
+            elif took < LONGEST_LOCK_S / 3:
+                self._chunk = min(2 * self._chunk, CHUNK)  # one slow write must not slow the rest of a long list
             await self._rest(took / 2)
 
     async def _add_chunk(self, rows: Sequence[NewRow]) -> None:
