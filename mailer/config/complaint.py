@@ -49,7 +49,7 @@ def _say(
     if details["type"] == "extra_forbidden":
         return _unknown(place, key, details["loc"])
     if details["type"] in ("model_type", "dict_type"):
-        return f"{place}: expected a section of its own, written [{key or section}].", ""
+        return f"{place}: expected a section of its own, written {f'[{key}]' if key else section}.", ""
     if section == "[relay]":
         return f"{shown}: relays are a list.", "Write [[relay]], with two brackets, above the keys of each relay."
     expected, hint = _expected(details)
@@ -110,25 +110,15 @@ def _expected(details: ErrorDetails) -> tuple[str, str]:
         case "literal_error":
             return f"expected {context['expected']}".replace("'", '"'), ""
         case "greater_than_equal":
-            return f"expected at least {_bound(context['ge'])}", ""
+            return f"expected at least {context['ge']}", ""
         case "less_than_equal":
-            return f"expected at most {_bound(context['le'])}", ""
-        case "greater_than":
-            return f"expected more than {_bound(context['gt'])}", ""
+            return f"expected at most {context['le']}", ""
     return _EXPECTED.get(details["type"], details["msg"].lower()), ""
 
 
 def _cause(details: ErrorDetails) -> BaseException | None:
     cause = details.get("ctx", {}).get("error")
     return cause if isinstance(cause, BaseException) else None
-
-
-def _bound(value: object) -> str:
-    from datetime import timedelta
-
-    from mailer.core.duration import format_duration
-
-    return format_duration(value) if isinstance(value, timedelta) else str(value)
 
 
 def _quoted(value: object) -> str:

@@ -32,6 +32,7 @@ from mailer.config.values import (
     Name,
     RateValue,
     WrongValueError,
+    duration_within,
     place_of,
 )
 from mailer.core.nearest import did_you_mean
@@ -61,7 +62,7 @@ class Database(Section):
 
     url: str = "sqlite:///mailer.db"
     synchronous: Literal["full", "normal"] = "full"
-    lock_wait: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=5)
+    lock_wait: Annotated[Duration, duration_within(most=timedelta(minutes=10))] = timedelta(seconds=5)
     """How long another program's lock on the file is waited for."""
     _path: Path = PrivateAttr()
 
@@ -113,7 +114,7 @@ class Worker(Section):
 
     slots_per_connection: Annotated[int, Field(ge=1, le=100)] = 4
     stop_within: Duration = timedelta(seconds=30)
-    lease: Annotated[Duration, Field(ge=timedelta(seconds=1))] = timedelta(seconds=60)
+    lease: Annotated[Duration, duration_within(least=timedelta(seconds=1))] = timedelta(seconds=60)
     max_in_hand: Annotated[int, Field(ge=1, le=500)] | None = None
     """None: twice the slots, at most 500."""
     state_dir: FilePath = None
@@ -132,10 +133,10 @@ class Log(Section):
 class Retry(Section):
     """`[retry]`"""
 
-    first: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(minutes=5)
+    first: Annotated[Duration, duration_within(not_zero=True)] = timedelta(minutes=5)
     factor: Annotated[float, Field(ge=1, le=100)] = 2.0
-    longest: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(hours=4)
-    give_up_after: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(days=2)
+    longest: Annotated[Duration, duration_within(not_zero=True)] = timedelta(hours=4)
+    give_up_after: Annotated[Duration, duration_within(not_zero=True)] = timedelta(days=2)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -206,7 +207,7 @@ class Relay(Section):
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     ca_file: FilePath = None
     ehlo_name: Annotated[str, AfterValidator(_check_ehlo_name)] | None = None
-    connect_timeout: Annotated[Duration, Field(gt=timedelta(0))] = timedelta(seconds=30)
+    connect_timeout: Annotated[Duration, duration_within(not_zero=True)] = timedelta(seconds=30)
 
     @model_validator(mode="before")
     @classmethod

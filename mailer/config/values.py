@@ -11,9 +11,21 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
-from mailer.core.duration import parse_duration
+from mailer.core.duration import LONGEST, format_duration, parse_duration
 
-__all__ = ["Address", "Duration", "FilePath", "Host", "Name", "Place", "Rate", "RateValue", "WrongValueError"]
+__all__ = [
+    "Address",
+    "Duration",
+    "FilePath",
+    "Host",
+    "Name",
+    "Place",
+    "Rate",
+    "RateValue",
+    "WrongValueError",
+    "duration_within",
+    "place_of",
+]
 
 
 class WrongValueError(ValueError):
@@ -132,6 +144,21 @@ def _address(value: str) -> str:
     except BadAddress as error:
         raise WrongValueError(f'"{value}" is no address: {error}', "They look like News <news@example.com>.") from error
     return value
+
+
+def duration_within(*, least: timedelta = timedelta(0), most: timedelta = LONGEST, not_zero: bool = False) -> Any:
+    """A check for durations. Not pydantic's own bounds: its errors hold them as Python would write them."""
+
+    def check(duration: timedelta) -> timedelta:
+        if duration < least:
+            raise WrongValueError(f"expected at least {format_duration(least)}")
+        if duration > most:
+            raise WrongValueError(f"expected at most {format_duration(most)}")
+        if not_zero and not duration:
+            raise WrongValueError("expected more than 0s")
+        return duration
+
+    return AfterValidator(check)
 
 
 Duration = Annotated[timedelta, BeforeValidator(_duration)]
