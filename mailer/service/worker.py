@@ -131,7 +131,7 @@ class Worker:
         self._is_late = False
         """Half of `stop_within` is over: no message is ended any more."""
         self.is_idle = asyncio.Event()
-        """Set while nothing is in hand and the store has nothing that is due."""
+        """Set while nothing is in hand, and nothing that is due could be taken."""
 
     # What the pools and others tell
 
@@ -351,8 +351,8 @@ class Worker:
         if self._wants_more():
             return
         self._wake.clear()
-        is_quiet = not self._hand.count and not self._may_be_more
-        if is_quiet:
+        # There may be more, but nobody who takes it: a worker whose every relay has stopped is idle, too.
+        if not self._hand.count:
             self.is_idle.set()
         looks = any(self._places(()).values())
         try:
@@ -361,7 +361,7 @@ class Worker:
         except TimeoutError:
             if looks and await self._has_news():
                 self._may_be_more = True
-        if self._may_be_more or self._ended:
+        if self._wants_more() or self._ended:
             self.is_idle.clear()
 
     def _patience_s(self, *, looks: bool) -> float:
