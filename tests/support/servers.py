@@ -24,9 +24,9 @@ PACKAGES: Final[Mapping[str, str]] = {
     "postmap": "postfix",
     "smtp-sink": "postfix",
     "smtp-source": "postfix",
-    "swaks": "swaks",
+    "swaks": "swaks libnet-ssleay-perl",
 }
-"""Program → Debian packages that have it, where their names differ."""
+"""Program → Debian packages that have it and what it needs, where their names differ."""
 
 
 def require(program: str) -> str:
