@@ -42,7 +42,7 @@ from support.postfix import inline_map, postfix, text_map
 Kind = Literal["reader", "grey", "slow", "gone"]
 
 # Enough of each for every test of a run to have its own.
-_HOW_MANY: Final[Mapping[Kind, int]] = {"reader": 80, "grey": 20, "slow": 10, "gone": 10}
+_HOW_MANY: Final[Mapping[Kind, int]] = {"reader": 200, "grey": 20, "slow": 10, "gone": 10}
 
 _SAID_WITHIN_S: Final = 10.0
 _LOOK_EVERY_S: Final = 0.02
