@@ -94,8 +94,7 @@ class Campaigns:
             if campaign.start_at_us is not None and campaign.start_at_us > now:
                 await tx.run("set_campaign_state", campaign=campaign.id, state="scheduled", reason="")
                 return "scheduled"
-            await self._run(tx, campaign.id, now)
-            return "running"
+            return await self._run(tx, campaign.id, now)
 
     async def start_due(self) -> list[str]:
         """Start the scheduled campaigns whose time has come; their names."""
@@ -110,10 +109,11 @@ class Campaigns:
                 await self._run(tx, campaign, now)
         return [name for _, name in due]
 
-    async def _run(self, tx: Transaction, campaign: int, now: int) -> None:
+    async def _run(self, tx: Transaction, campaign: int, now: int) -> str:
+        """Open it; its state from now on, for it may have nothing left to do."""
         await tx.run("set_campaign_state", campaign=campaign, state="running", reason="")
         await tx.run("open_lanes", campaign=campaign, join=JOIN)
-        await tx.run("finish_if_done", campaign=campaign, now=now)
+        return "finished" if await tx.run("finish_if_done", campaign=campaign, now=now) else "running"
 
     async def cancel(self, name: str) -> None:
         """Take effect at once: nothing more of it is claimed. `sweep` then ends what waits. Harmless twice."""

@@ -157,7 +157,8 @@ class Load:
             await tx.run("delete_load", load=self._id)
             if state == "running":
                 await tx.run("release_lanes", campaign=campaign.id, load=self._id)
-                await tx.run("finish_if_done", campaign=campaign.id, now=now)
+                if await tx.run("finish_if_done", campaign=campaign.id, now=now):
+                    state = "finished"
         return state
 
     async def give_up(self) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from support.store import Clock, campaign_state, claim, queue, recipients, register, send_all, snapshot, states
 
 from mailer.core.clock import HOUR_US, SECOND_US
 from mailer.errors import NotFound, Refused
-from mailer.store import Load, Store, Want
+from mailer.store import Load, Store, Want, loading
 from mailer.store.loading import CHUNK, SILENT_US
 
 
-async def begin(store: Store, name: str = "news", **changes: object) -> Load:
+async def begin(store: Store, name: str = "news", **changes: Any) -> Load:
     return await store.begin_load(name, loader="here/1", new=snapshot(**changes))
 
 
@@ -35,6 +37,18 @@ async def test_messages_are_sent_in_the_order_of_the_file_across_transactions(st
     await queue(store, "news", recipients(CHUNK + 10))
     got = await claim(worker, CHUNK + 10)
     assert [m.address for m in got] == [row.address for row in recipients(CHUNK + 10)]
+
+
+@pytest.mark.parametrize("longest_s", [0.0, 1_000.0])
+async def test_no_row_is_lost_when_transactions_become_shorter_or_longer(
+    store: Store, monkeypatch: pytest.MonkeyPatch, longest_s: float
+) -> None:
+    monkeypatch.setattr(loading, "LONGEST_LOCK_S", longest_s)
+    load = await begin(store)
+    await load.add(recipients(2 * CHUNK + 7))
+    await load.add(recipients(CHUNK, first=2 * CHUNK + 7))
+    await load.release(hold=False)
+    assert await states(store, "news") == {"queued": 3 * CHUNK + 7}
 
 
 async def test_an_address_that_is_repeated_in_the_file_is_counted_and_queued_once(store: Store) -> None:

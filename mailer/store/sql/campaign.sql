@@ -84,10 +84,12 @@ SELECT coalesce(sum(count), 0) FROM tally JOIN lane ON lane.id = tally.lane_id
 WHERE lane.campaign_id = :campaign AND tally.state = 'sending'
 
 -- name: finish_if_done
+-- What is being loaded does not count: its release makes the campaign running again, and a load that was killed must not
+-- keep it running for ever.
 UPDATE campaign SET state = 'finished', finished_at = :now, reason = ''
 WHERE id = :campaign AND state = 'running'
-  AND NOT EXISTS (SELECT 1 FROM load WHERE load.campaign_id = campaign.id)
-  AND NOT EXISTS (SELECT 1 FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id)
+  AND NOT EXISTS (SELECT 1 FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id
+                  AND lane.load_id NOT IN (SELECT load.id FROM load WHERE load.campaign_id = campaign.id))
   AND NOT EXISTS (SELECT 1 FROM lane JOIN tally ON tally.lane_id = lane.id AND tally.state = 'sending' AND tally.count > 0
                   WHERE lane.campaign_id = campaign.id)
 

@@ -140,11 +140,12 @@ ON CONFLICT (lane_id, state) DO UPDATE SET count = tally.count + excluded.count
 RETURNING lane_id, state, count
 
 -- name: finish_campaigns
+-- The same as finish_if_done, for the campaigns of :lanes.
 UPDATE campaign SET state = 'finished', finished_at = :now, reason = ''
 WHERE state = 'running'
   AND id IN (SELECT campaign_id FROM lane WHERE id IN (SELECT value FROM json_each(:lanes)))
-  AND NOT EXISTS (SELECT 1 FROM load WHERE load.campaign_id = campaign.id)
-  AND NOT EXISTS (SELECT 1 FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id)
+  AND NOT EXISTS (SELECT 1 FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id
+                  AND lane.load_id NOT IN (SELECT load.id FROM load WHERE load.campaign_id = campaign.id))
   AND NOT EXISTS (SELECT 1 FROM lane JOIN tally ON tally.lane_id = lane.id AND tally.state = 'sending' AND tally.count > 0
                   WHERE lane.campaign_id = campaign.id)
 RETURNING id
