@@ -32,12 +32,14 @@ def read_secret_file(path: Path, what: str) -> str:
         raise ConfigError(
             f"{what}: the secret file {path} cannot be read: {error.strerror}.", _how_to_make(path)
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        _check(path, file.fileno(), what)
-        try:
+    try:
+        _check(path, descriptor, what)
+        with os.fdopen(descriptor, "rb", closefd=False) as file:
             content = file.read(LONGEST + 1)
-        except OSError as error:
-            raise ConfigError(f"{what}: the secret file {path} cannot be read: {error.strerror}.") from error
+    except OSError as error:
+        raise ConfigError(f"{what}: the secret file {path} cannot be read: {error.strerror}.") from error
+    finally:
+        os.close(descriptor)
     if len(content) > LONGEST:
         raise ConfigError(f"{what}: {path} is too long to be a secret.")
     try:

@@ -54,11 +54,11 @@ class Secret:
             case _:
                 return f"{self.form} {self.where}"
 
-    async def resolve(self, what: str = "password") -> str:
+    async def resolve(self, what: str = "password", *, command_timeout_s: float = COMMAND_TIMEOUT_S) -> str:
         """Fetch the secret. Raises ConfigError, in which `what` says whose it is, with what to type.
 
-        A file is read and a command runs without holding up the event loop; a command that takes longer than a minute,
-        or is running when this is cancelled, is killed.
+        A file is read and a command runs without holding up the event loop; a command that takes longer than
+        `command_timeout_s`, or is running when this is cancelled, is killed.
         """
         match self.form, self.where:
             case "literal", str(where):
@@ -72,7 +72,7 @@ class Secret:
             case "keyring", str(where):
                 found = await asyncio.to_thread(_from_keyring, where, what)
             case "command", tuple(where):
-                found = await self._from_command(where, what)
+                found = await self._from_command(where, what, command_timeout_s)
             case _:
                 raise TypeError(f"a secret of form {self.form} cannot be a {type(self.where).__name__}")
         if not found:
@@ -100,7 +100,7 @@ class Secret:
             )
         return Path(folder) / name
 
-    async def _from_command(self, command: tuple[str, ...], what: str) -> str:
+    async def _from_command(self, command: tuple[str, ...], what: str, timeout_s: float) -> str:
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -112,12 +112,10 @@ class Secret:
         except OSError as error:
             raise ConfigError(f"{what}: {command[0]} cannot be run: {error.strerror}.", _see(command)) from error
         try:
-            async with asyncio.timeout(COMMAND_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 output, _ = await process.communicate()
         except TimeoutError as error:
-            raise ConfigError(
-                f"{what}: {command[0]} did not end within {COMMAND_TIMEOUT_S:.0f} s.", _see(command)
-            ) from error
+            raise ConfigError(f"{what}: {command[0]} did not end within {timeout_s:.0f} s.", _see(command)) from error
         finally:
             if process.returncode is None:
                 process.kill()
