@@ -72,7 +72,7 @@ WHERE lane.campaign_id = :campaign AND lane.load_id NOT IN (SELECT id FROM load 
 
 -- name: messages_by_address
 SELECT message.id, message.lane_id, message.state, message.in_doubt, message.address_key, message.due_at
-FROM json_each(:keys) AS key JOIN message ON message.campaign_id = :campaign AND message.address_key = key.value
+FROM json_each(:keys) AS key CROSS JOIN message ON message.campaign_id = :campaign AND message.address_key = key.value
 
 -- name: end_waiting
 -- Cancelled, or past the deadline. A message in doubt stays uncertain: nobody knows whether the relay took it.

@@ -61,10 +61,11 @@ SELECT lane_id, state, count(*) FROM message WHERE id > :after GROUP BY lane_id,
 ON CONFLICT (lane_id, state) DO UPDATE SET count = tally.count + excluded.count
 
 -- name: repeated_in_load
--- Of these addresses, how many stood in this very load before this transaction.
+-- Of these addresses, how many stood in this very load before this transaction. CROSS keeps SQLite to this order: by
+-- itself it goes through the whole campaign and looks for each of its messages in the list.
 SELECT count(*) FROM json_each(:keys) AS key
-JOIN message ON message.campaign_id = :campaign AND message.address_key = key.value AND message.id <= :after
-JOIN lane ON lane.id = message.lane_id AND lane.load_id = :load
+CROSS JOIN message ON message.campaign_id = :campaign AND message.address_key = key.value AND message.id <= :after
+CROSS JOIN lane ON lane.id = message.lane_id AND lane.load_id = :load
 
 -- name: delete_empty_lanes
 -- Every address stood there already: the lane was made for nothing.
