@@ -43,6 +43,8 @@ class ContentFiles:
     to_name: str | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
     list_name: str | None = None
+    keeps: Content | None = None
+    """What is there already, when it is edited: HTML and inline parts not named here stay as they are in it."""
 
 
 def read_content(files: ContentFiles, stdin: Callable[[], bytes]) -> tuple[Content, dict[str, bytes]]:
@@ -60,7 +62,7 @@ def read_content(files: ContentFiles, stdin: Callable[[], bytes]) -> tuple[Conte
     blobs: dict[str, bytes] = {}
     attachments = tuple(_attachment(path, blobs) for path in files.attach)
     inline = tuple(_inline_part(name, path, blobs) for name, path in files.inline)
-    _check_inline(inline, html)
+    _check_inline(inline, html, files.keeps)
     size = sum(part.size_bytes for part in (*attachments, *inline))
     if size > LARGEST_FILES_BYTES:
         raise InputError(
@@ -151,7 +153,9 @@ def _part(name: str, file_name: str, data: bytes, blobs: dict[str, bytes]) -> Pa
     return Part(name, media_type_of(file_name, data), digest, len(data))
 
 
-def _check_inline(inline: tuple[Part, ...], html: str | None) -> None:
+def _check_inline(inline: tuple[Part, ...], html: str | None, keeps: Content | None) -> None:
+    if keeps is not None:
+        inline, html = inline or keeps.inline, keeps.html if html is None else html
     names = [part.name for part in inline]
     for name in names:
         if names.count(name) > 1:
