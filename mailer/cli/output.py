@@ -72,7 +72,7 @@ class RowWriter:
         form: Literal["jsonl", "csv"],
         fields: Sequence[str],
         *,
-        to: TextIO | None = None,
+        to: IO[str] | None = None,
         raw: bool = False,
     ) -> None:
         """`fields` are the columns of csv; with none, the first row's keys are. `raw` leaves formulas as they are."""
@@ -187,6 +187,6 @@ def _width(stream: TextIO | None) -> int | None:
     return shutil.get_terminal_size().columns
 
 
-def _ascii_only(stream: TextIO) -> bool:
+def _ascii_only(stream: IO[str]) -> bool:
     # JSON is UTF-8 (RFC 8259 section 8.1); in another locale only ASCII comes out right.
     return (getattr(stream, "encoding", None) or "").lower().replace("-", "") != "utf8"
