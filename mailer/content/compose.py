@@ -16,7 +16,7 @@ from typing import Any, Final
 from mailer.content.body import encode_text
 from mailer.content.columns import check_columns
 from mailer.content.content import Content
-from mailer.content.headers import HeaderTrouble, check_header_name, mailbox_header, text_header
+from mailer.content.headers import HeaderTrouble, check_header_name, check_header_text, mailbox_header, text_header
 from mailer.content.html_template import TextOfHtml
 from mailer.content.skeleton import build_skeleton
 from mailer.content.template import Template
@@ -32,6 +32,7 @@ _SOURCE_WEIGHT: Final = 30
 # Addresses that need no look at their domain: what nearly all are. Everything else goes through core.address.
 _PLAIN_ADDRESS: Final = re.compile(r"[A-Za-z0-9._+-]{1,64}@[A-Za-z0-9.-]{1,180}", re.ASCII)
 _BREAK: Final = re.compile(r"[\r\n\0]")
+_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -114,16 +115,13 @@ class Compiled:
         """
         values = {**fields, **self._fixed, "address": address}
         subject, text, html = self._rendered(values, fields)
-        try:
-            head = [
-                self._first,
-                mailbox_header("To", self._name_for(values, fields), _header_address(address)),
-                text_header("Subject", subject_prefix + subject),
-                f"Date: {format_datetime(date)}\r\nMessage-ID: {message_id}\r\n".encode("ascii"),
-                self._middle,
-            ]
-        except HeaderTrouble as trouble:
-            raise self._unfit(trouble, fields, "the name in To", self._to_name) from None
+        head = [
+            self._first,
+            self._to(address, values, fields),
+            text_header("Subject", subject_prefix + subject),
+            f"Date: {format_datetime(date)}\r\nMessage-ID: {message_id}\r\n".encode("ascii"),
+            self._middle,
+        ]
         for name, template in self._headers:
             head.append(self._header(name, template, values, fields))
         skeleton = self._skeleton
@@ -147,13 +145,22 @@ class Compiled:
 
     def _rendered(self, values: dict[str, Any], fields: Mapping[str, Any]) -> tuple[str, str, str | None]:
         subject = self._subject.render(values)
-        if _BREAK.search(subject) is not None:
-            raise self._unfit(HeaderTrouble("has a line break in it"), fields, "the subject", self._subject)
+        try:
+            check_header_text(subject)
+        except HeaderTrouble as trouble:
+            raise _unfit(trouble, fields, "the subject", self._subject) from None
         html = self._html.render(values) if self._html is not None else None
         if self._text is not None:
             return subject, self._text.render(values), html
         assert self._text_of_html is not None and html is not None  # noqa: S101 - one of both is always there
         return subject, self._text_of_html.text(values, html), html
+
+    def _to(self, address: str, values: dict[str, Any], fields: Mapping[str, Any]) -> bytes:
+        name = self._name_for(values, fields)
+        try:
+            return mailbox_header("To", name, _header_address(address))
+        except HeaderTrouble as trouble:
+            raise _unfit(trouble, fields, "the name in To", self._to_name) from None
 
     def _name_for(self, values: dict[str, Any], fields: Mapping[str, Any]) -> str:
         if self._to_name is not None:
@@ -168,16 +175,7 @@ class Compiled:
         try:
             return text_header(name, value)
         except HeaderTrouble as trouble:
-            raise self._unfit(trouble, fields, f"the header {name}", template) from None
-
-    def _unfit(self, trouble: HeaderTrouble, fields: Mapping[str, Any], where: str, template: Template | None) -> Unfit:
-        """`where` and its trouble, and the field that brought it in."""
-        used = template.used if template is not None else {"name"}
-        for name in sorted(used & fields.keys()):
-            value = str(fields[name])
-            if _BREAK.search(value) is not None or _half_character(value):
-                return Unfit(f"{where} {trouble}: the field {name} brings it in")
-        return Unfit(f"{where} {trouble}")
+            raise _unfit(trouble, fields, f"the header {name}", template) from None
 
     def _template(self, source: str, where: str, *, escape: bool = False, one_line: bool = False) -> Template:
         made = Template(source, where, escape=escape, fixed=self._fixed)
@@ -198,6 +196,16 @@ class Compiled:
         return name, template
 
 
+def _unfit(trouble: HeaderTrouble, fields: Mapping[str, Any], where: str, template: Template | None) -> Unfit:
+    """`where` and its trouble, and the field that brought it in."""
+    used = template.used if template is not None else {"name"}
+    for name in sorted(used & fields.keys()):
+        value = str(fields[name])
+        if _BREAK.search(value) is not None or _half_character(value):
+            return Unfit(f"{where} {trouble}: the field {name} brings it in")
+    return Unfit(f"{where} {trouble}")
+
+
 def _second(pair: tuple[str, Template]) -> Template:
     return pair[1]
 
@@ -214,7 +222,7 @@ def _body(text: str, where: str, fields: Mapping[str, Any]) -> bytes:
 
 
 def _half_character(text: str) -> bool:
-    return any("\ud800" <= char <= "\udfff" for char in text)
+    return _SURROGATE.search(text) is not None
 
 
 def _header_address(address: str) -> str:

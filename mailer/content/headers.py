@@ -11,7 +11,7 @@ import binascii
 import re
 from typing import Final
 
-__all__ = ["HeaderTrouble", "check_header_name", "mailbox_header", "text_header"]
+__all__ = ["HeaderTrouble", "check_header_name", "check_header_text", "mailbox_header", "text_header"]
 
 # RFC 5322 section 2.1.1: lines should have at most 78 characters and must have at most 998.
 FOLD_AT: Final = 78
@@ -22,8 +22,8 @@ LONGEST_WORD: Final = 75
 _B_OPEN: Final = "=?utf-8?b?"
 _Q_OPEN: Final = "=?utf-8?q?"
 _AROUND: Final = len("=?utf-8?b??=")
-# With less room behind the name of a field, the value begins on a line of its own.
-_TOO_NARROW: Final = _AROUND + 12
+# Behind a longer one no encoded word of use fits the line, and a line with a name alone is misread by some parsers.
+LONGEST_NAME: Final = 50
 
 _BREAKS: Final = re.compile(r"[\r\n\0]")
 _SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
@@ -68,9 +68,8 @@ def check_header_name(name: str) -> tuple[str, str] | None:
     lowered = name.lower()
     if _FIELD_NAME.fullmatch(name) is None:
         return "is no name of a header", "A name is made of letters, digits and `-`, as in X-Campaign."
-    # The name and its colon fit one line.
-    if len(name) > FOLD_AT - 2:
-        return f"is too long: a name has at most {FOLD_AT - 2} characters", ""
+    if len(name) > LONGEST_NAME:
+        return f"is too long: a name has at most {LONGEST_NAME} characters", ""
     if lowered in _OWN:
         return "cannot be set", _OWN[lowered]
     if lowered.startswith("content-"):
@@ -80,13 +79,22 @@ def check_header_name(name: str) -> tuple[str, str] | None:
     return None
 
 
+def check_header_text(value: str) -> None:
+    """Raises HeaderTrouble for what no header may hold however it is encoded."""
+    found = _BREAKS.search(value)
+    if found is not None:
+        raise HeaderTrouble("has a NUL character in it" if found[0] == "\0" else "has a line break in it")
+    if _SURROGATE.search(value) is not None:
+        raise HeaderTrouble("has half a character in it (a lone surrogate)")
+
+
 def text_header(name: str, value: str) -> bytes:
     """The field `name` with a text of any script, folded, with its CRLF. Raises HeaderTrouble."""
     # At its ends a value has no blanks: readers strip them, and a line of nothing but blanks may not be.
     value = value.strip(" \t")
     if len(name) + len(value) + 2 <= FOLD_AT and value.isascii() and value.isprintable() and "=?" not in value:
         return f"{name}: {value}\r\n".encode("ascii")  # what nearly all values are
-    _check(value)
+    check_header_text(value)
     if value.isascii() and value.replace("\t", " ").isprintable() and "=?" not in value:
         folded = _fold(name, value)
         if folded is not None:
@@ -108,7 +116,7 @@ def mailbox_header(name: str, display_name: str, address: str) -> bytes:
     plain = _plain_phrase(display_name)
     if plain is not None and len(name) + 2 + len(plain) <= FOLD_AT:
         return _with_address(f"{name}: {plain}", f"<{address}>")
-    _check(display_name)
+    check_header_text(display_name)
     return _with_address(_encoded(f"{name}:", display_name), f"<{address}>")
 
 
@@ -133,14 +141,6 @@ def _with_address(line: str, address: str) -> bytes:
     return f"{line}{between}{address}\r\n".encode("ascii")
 
 
-def _check(value: str) -> None:
-    found = _BREAKS.search(value)
-    if found is not None:
-        raise HeaderTrouble("has a NUL character in it" if found[0] == "\0" else "has a line break in it")
-    if _SURROGATE.search(value) is not None:
-        raise HeaderTrouble("has half a character in it (a lone surrogate)")
-
-
 def _fold(name: str, value: str) -> bytes | None:
     """Plain ASCII folded before blanks; None if a single word does not fit the longest line there may be."""
     lines = [f"{name}:"]
@@ -159,10 +159,8 @@ def _encoded(opening: str, text: str) -> str:
     data = text.encode()
     escaped = len(data.translate(None, _Q_PLAIN + b" "))
     write = _q_words if len(data) + 2 * escaped <= len(data) * 4 // 3 else _b_words
-    first = FOLD_AT - len(opening) - 1
-    if first < _TOO_NARROW:
-        return f"{opening}\r\n " + "\r\n ".join(write(text, data, LONGEST_WORD))
-    return f"{opening} " + "\r\n ".join(write(text, data, min(first, LONGEST_WORD)))
+    first = min(FOLD_AT - len(opening) - 1, LONGEST_WORD)
+    return f"{opening} " + "\r\n ".join(write(text, data, first))
 
 
 def _b_words(_text: str, data: bytes, first: int) -> list[str]:

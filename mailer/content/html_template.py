@@ -14,16 +14,16 @@ from typing import Any, Final
 
 from jinja2 import TemplateSyntaxError, nodes
 
-from mailer.content.html_text import MARKS, Marker, mark, settle
+from mailer.content.html_text import MARKS, Marker, fold, link_texts, mark, settle
 from mailer.content.template import Template, environment, parse
 from mailer.errors import InputError
 
 __all__ = ["TextOfHtml", "text_template"]
 
-_OPEN: Final = "\ufdde"
-_CLOSE: Final = "\ufddf"
+_OPEN: Final = "\x08"
+_CLOSE: Final = "\x0e"
 _HOLE: Final = re.compile(f"{_OPEN}([0-9]+){_CLOSE}")
-_NOT_MINE: Final = re.compile(f"[{MARKS}{_OPEN}{_CLOSE}]")
+_NOT_MINE: Final = re.compile(f"[{MARKS}]")
 # A hole as, or in, the name of a tag or of a character: what it makes decides what the HTML is.
 _IN_MARKUP: Final = re.compile(f"<[!/]?[^\\s>]*{_OPEN}|&#?\\w*{_OPEN}")
 _QUOTED: Final = re.compile(r"\"[^\"]*\"|'[^']*'")
@@ -34,52 +34,12 @@ _KEYWORD: Final = re.compile(r"\{%[-+]?\s*(\w+)")
 _BALANCE: Final = {"if": ("if", 1), "endif": ("if", -1), "for": ("for", 1), "endfor": ("for", -1)}
 
 # Filters that give the same to a text as to HTML. All others may make markup, or escape what a text must not.
-_FILTERS_ALLOWED: Final = frozenset(
-    (
-        "abs",
-        "attr",
-        "batch",
-        "capitalize",
-        "center",
-        "count",
-        "d",
-        "default",
-        "dictsort",
-        "first",
-        "float",
-        "format",
-        "groupby",
-        "indent",
-        "int",
-        "items",
-        "join",
-        "last",
-        "length",
-        "list",
-        "lower",
-        "map",
-        "max",
-        "min",
-        "reject",
-        "rejectattr",
-        "replace",
-        "reverse",
-        "round",
-        "select",
-        "selectattr",
-        "slice",
-        "sort",
-        "string",
-        "sum",
-        "title",
-        "trim",
-        "truncate",
-        "unique",
-        "upper",
-        "urlencode",
-        "wordcount",
-    )
-)
+_FILTERS_ALLOWED: Final = frozenset({
+    "abs", "attr", "batch", "capitalize", "center", "count", "d", "default", "dictsort", "first", "float", "format",
+    "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min", "reject",
+    "rejectattr", "replace", "reverse", "round", "select", "selectattr", "slice", "sort", "string", "sum", "title",
+    "trim", "truncate", "unique", "upper", "urlencode", "wordcount",
+})  # fmt: skip
 _NODES_REFUSED: Final = (
     nodes.AssignBlock,
     nodes.Block,
@@ -119,7 +79,8 @@ def text_template(html: str) -> str | None:
         marker = _TemplateMarker(holes)
         marker.feed(source)
         marker.close()
-        made = _HOLE.sub(lambda hole: holes[int(hole[1])], marker.finished())
+        marked = fold(link_texts(marker.finished(), leave=_OPEN))
+        made = _HOLE.sub(lambda hole: holes[int(hole[1])], marked)
         parse(made, "", escape=False)
     except (_NotByTemplate, InputError, TemplateSyntaxError):
         return None
@@ -153,10 +114,12 @@ def _with_holes(html: str) -> tuple[str, list[str]]:
                 inside = False
                 holes[-1] = _TRIMMING.sub(r"\1\2", holes[-1] + value)
                 pieces.append(f"{_OPEN}{len(holes) - 1}{_CLOSE}")
+            case "comment_begin" | "comment" | "comment_end":
+                pass
             case _ if inside:
                 holes[-1] += value
             case _:
-                raise _NotByTemplate  # comments and raw blocks: rare, and not worth a rule of their own
+                raise _NotByTemplate  # a raw block: rare, and not worth a rule of its own
     return "".join(pieces), holes
 
 

@@ -1,12 +1,13 @@
 """Plain text from HTML: what a reader of the text part sees instead.
 
-In two steps. The first walks the HTML and writes "marked text": the words, and between them single characters that say
-what stood there (a paragraph's end, a list item, a link). It knows nothing of what comes before or behind, so it can be
-done to a template once, around the holes in it (`html_template`). The second step, `settle`, looks at the whole: it
-folds blanks, turns marks into line breaks, numbers list items and writes links.
+In two steps. The first walks the HTML and writes "marked text": the words, and between them marks that say what stood
+there (a paragraph's end, a list item, a link). It knows nothing of what comes before or behind, so it can be done to a
+template once, around the holes in it (`html_template`). The second step, `settle`, looks at the whole: it folds blanks,
+turns marks into line breaks, numbers list items and writes links.
 
-The marks are Unicode's noncharacters, which no text may hold in interchange. A field that holds one all the same gets
-a line break there, and nothing worse.
+A mark begins with a control character, which no text has a use for; a field that holds one all the same loses it, or
+gets a line break there, and nothing worse. One leading character for all marks of a kind is what makes `settle` cheap:
+searching for it costs nothing, searching for one of several costs more than all the rest.
 """
 
 from __future__ import annotations
@@ -15,82 +16,46 @@ import re
 from html.parser import HTMLParser
 from typing import Final
 
-__all__ = ["MARKS", "Marker", "mark", "settle"]
+__all__ = ["MARKS", "Marker", "fold", "link_texts", "mark", "settle", "text_of_html"]
 
-PARAGRAPH: Final = "\ufdd0"
-BLOCK: Final = "\ufdd1"
-BREAK: Final = "\ufdd2"
-CELL: Final = "\ufdd3"
-ITEM: Final = "\ufdd4"
-NUMBERED: Final = "\ufdd5"
-BULLETS: Final = "\ufdd6"
-LIST_END: Final = "\ufdd7"
-LINK: Final = "\ufdd8"
-LINK_TARGET: Final = "\ufdd9"
-LINK_END: Final = "\ufdda"
-KEPT_BLANK: Final = "\ufddb"
-KEPT_BREAK: Final = "\ufddc"
-MARKS: Final = "\ufdd0-\ufddc"
+# Ends of lines.
+PARAGRAPH: Final = "\x01p"
+BLOCK: Final = "\x01b"
+BREAK: Final = "\x01r"
+# Lists and their items.
+ITEM: Final = "\x02i"
+NUMBERED: Final = "\x02n"
+BULLETS: Final = "\x02u"
+LIST_END: Final = "\x02e"
+# Before a link's words, between them and its target, behind the target.
+LINK: Final = "\x03"
+LINK_TARGET: Final = "\x04"
+LINK_END: Final = "\x05"
+# Not folded with others.
+KEPT_BLANK: Final = "\x06"
+KEPT_BREAK: Final = "\x07"
+# All of the above and two more, for a character class.
+MARKS: Final = r"\x01-\x08\x0e"
 
 RULE: Final = "-" * 40
 
-_PARAGRAPHS: Final = frozenset(
-    (
-        "p",
-        "h1",
-        "h2",
-        "h3",
-        "h4",
-        "h5",
-        "h6",
-        "blockquote",
-        "pre",
-        "table",
-        "form",
-        "fieldset",
-        "address",
-        "dl",
-        "figure",
-        "hr",
-        "article",
-        "section",
-    )
-)
-_BLOCKS: Final = frozenset(
-    (
-        "div",
-        "tr",
-        "header",
-        "footer",
-        "main",
-        "nav",
-        "aside",
-        "center",
-        "dt",
-        "dd",
-        "caption",
-        "figcaption",
-        "thead",
-        "tbody",
-        "tfoot",
-        "body",
-        "html",
-        "legend",
-    )
-)
+_PARAGRAPHS: Final = frozenset({
+    "p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "table", "form", "fieldset", "address", "dl",
+    "figure", "hr", "article", "section",
+})  # fmt: skip
+_BLOCKS: Final = frozenset({
+    "div", "tr", "header", "footer", "main", "nav", "aside", "center", "dt", "dd", "caption", "figcaption", "thead",
+    "tbody", "tfoot", "body", "html", "legend",
+})  # fmt: skip
 _UNSEEN: Final = frozenset(("head", "title", "style", "script", "template", "svg", "noframes"))
 _HIDDEN: Final = re.compile(r"display\s*:\s*none", re.IGNORECASE)
 _NOT_FOLLOWED: Final = re.compile(r"\s*(?:#|javascript:|cid:|data:|$)", re.IGNORECASE)
 
-_BLANKS: Final = " \\t\\n\\r\\f"
-_RUN: Final = re.compile(
-    f"[{_BLANKS}]*[\ufdd0-\ufdd3][{_BLANKS}\ufdd0-\ufdd3]*|[\\t\\n\\r\\f][{_BLANKS}]*| [{_BLANKS}]+"
-)
-_LIST: Final = re.compile(f"{ITEM}[{_BLANKS}\ufdd0\ufdd1\ufdd3]*|[{NUMBERED}{BULLETS}{LIST_END}]")
-_LINK: Final = re.compile(f"{LINK}([^\ufdd8-\ufdda]*){LINK_TARGET}([^\ufdd8-\ufdda]*){LINK_END}")
-_LINK_MARKS: Final = re.compile("[\ufdd8-\ufdda]")
-_TRAILING: Final = re.compile(f"[{_BLANKS}\ufdd0-\ufdd3]*$")
-_AT_END_OF_LINE: Final = re.compile(r" +(?=\n|$)")
+_RUN: Final = re.compile(r"\x01.(?: |\x01.)+")
+_ANY_LINES: Final = re.compile(r"\x01.")
+_LINES_AT_END: Final = re.compile(r"(?: |\x01.)*$")
+_LIST: Final = re.compile(r"\x02(?:i(?: |\x01[pb])*|.)")
+_LINK: Final = re.compile(r"\x03([^\x03-\x05]*)\x04([^\x03-\x05]*)\x05")
 
 
 def text_of_html(html: str) -> str:
@@ -154,7 +119,7 @@ class Marker(HTMLParser):
             case "li":
                 self._made.append(ITEM)
             case "td" | "th":
-                self._made.append(CELL)
+                self._made.append(" ")
             case _:
                 self._pre_depth += tag == "pre"
                 self._block(tag)
@@ -180,7 +145,10 @@ class Marker(HTMLParser):
             case "br" | "hr" | "img":
                 pass
             case _:
-                self._pre_depth = max(0, self._pre_depth - (tag == "pre"))
+                if tag == "pre" and self._pre_depth:
+                    self._pre_depth -= 1
+                    if self._made[-1].endswith(KEPT_BREAK):  # the line break before the end tag is the block's own
+                        self._made[-1] = self._made[-1][:-1]
                 self._block(tag)
 
     def handle_data(self, data: str) -> None:
@@ -211,47 +179,79 @@ class Marker(HTMLParser):
             self._target = None
 
 
-_VOID: Final = frozenset(
-    ("area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr")
-)
+_VOID: Final = frozenset({
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr",
+})  # fmt: skip
+
+
+def fold(marked: str) -> str:
+    """`marked` with each run of blanks and line marks as one of them: the same text in fewer characters.
+
+    Folding pieces and then what they make together gives the same as folding the whole.
+    """
+    return _RUN.sub(_folded, _without_blanks_before_marks(marked))
 
 
 def settle(marked: str) -> str:
     """The text that `marked` stands for; it ends in a line break, if it is not empty."""
-    text = marked.replace("\xa0", " ")
+    text = _without_blanks_before_marks(marked)
     if LINK in text:
-        text = _LINK_MARKS.sub("", _LINK.sub(_written_link, text))
+        text = link_texts(text)
+        for left_over in (LINK, LINK_TARGET, LINK_END):
+            text = text.replace(left_over, "")
     if ITEM in text:
         text = _List().written(text)
-    text = _RUN.sub(_written_run, text)
+    text = _RUN.sub(_folded, text)
+    text = text.replace(PARAGRAPH, "\n\n").replace(BLOCK, "\n").replace(BREAK, "\n").strip(" \n")
     if KEPT_BLANK in text or KEPT_BREAK in text:
-        text = _AT_END_OF_LINE.sub("", text.replace(KEPT_BLANK, " ").replace(KEPT_BREAK, "\n"))
-        text = text.strip("\n")
-    else:
-        text = text.strip(" \n")
+        text = text.replace(KEPT_BLANK, " ").replace(KEPT_BREAK, "\n")
+        while " \n" in text:
+            text = text.replace(" \n", "\n")
+        text = text.rstrip(" \n").lstrip("\n")
     return text + "\n" if text else ""
 
 
-def _written_run(run: re.Match[str]) -> str:
+def _without_blanks_before_marks(text: str) -> str:
+    for blank in "\xa0\t\n\r\f":
+        if blank in text:
+            text = text.replace(blank, " ")
+    while "  " in text:
+        text = text.replace("  ", " ")
+    return text.replace(" \x01", "\x01")
+
+
+def link_texts(marked: str, leave: str = LINK) -> str:
+    """`marked` with its links written out, but for those that hold the character `leave`."""
+    return _LINK.sub(lambda link: link[0] if leave in link[0][1:] else _written_link(link), marked)
+
+
+def _folded(run: re.Match[str]) -> str:
     marks = run[0]
-    lines = 2 if PARAGRAPH in marks else max(BLOCK in marks, min(2, marks.count(BREAK)))
-    return "\n" * lines if lines else " "
+    if PARAGRAPH in marks:
+        return PARAGRAPH
+    breaks = marks.count(BREAK)
+    if breaks:
+        return PARAGRAPH if breaks > 1 else BREAK
+    return BLOCK
 
 
 def _written_link(link: re.Match[str]) -> str:
     text, target = link[1], link[2].strip()
     if _NOT_FOLLOWED.match(target):
         return text
-    plain = " ".join(_RUN.sub(" ", text).split())
-    end = _TRAILING.search(text)
-    behind = end[0] if end else ""
+    end = _LINES_AT_END.search(text)
+    inner = text[: end.start()] if end is not None else text
+    behind = text[len(inner) :]
+    plain = " ".join(_ANY_LINES.sub(" ", inner).split())
     if not plain:
         return target + behind
     shown = target.removeprefix("mailto:").removeprefix("tel:")
-    if plain in (target, shown, shown.partition("://")[2], shown.partition("://")[2].rstrip("/")):
-        # `example.com` for https://example.com: the whole address is of more use.
-        return text if plain in (target, shown) else target + behind
-    return f"{text[: len(text) - len(behind)]} ({target}){behind}"
+    if plain in (target, shown):
+        return text
+    # `example.com` for https://example.com: the whole address is of more use.
+    if plain == shown.partition("://")[2].rstrip("/"):
+        return target + behind
+    return f"{inner} ({target}){behind}"
 
 
 class _List:
@@ -261,17 +261,20 @@ class _List:
         self._counters: list[int | None] = []
 
     def written(self, text: str) -> str:
+        """`text` with its items numbered and indented."""
         return _LIST.sub(self._mark, text)
 
     def _mark(self, found: re.Match[str]) -> str:
-        match found[0][0]:
-            case "\ufdd5" | "\ufdd6":
-                self._counters.append(0 if found[0] == NUMBERED else None)
-                return PARAGRAPH if len(self._counters) == 1 else BLOCK
-            case "\ufdd7":
-                if self._counters:
-                    self._counters.pop()
-                return BLOCK if self._counters else PARAGRAPH
+        mark = found[0][:2]
+        if mark in (NUMBERED, BULLETS):
+            self._counters.append(0 if mark == NUMBERED else None)
+            return PARAGRAPH if len(self._counters) == 1 else BLOCK
+        if mark == LIST_END:
+            if self._counters:
+                self._counters.pop()
+            return BLOCK if self._counters else PARAGRAPH
+        if mark != ITEM:
+            return ""
         if not self._counters:
             self._counters.append(None)  # an item without a list
         number = self._counters[-1]

@@ -24,8 +24,8 @@ def file_disposition(disposition: str, file_name: str) -> bytes:
 
 
 def _parameter(name: str, value: str) -> str:
-    plain = value.isascii() and value.isprintable()
-    if plain:
+    # Readers tidy blanks in quotes.
+    if value.isascii() and value.isprintable() and value.strip() == value and "  " not in value:
         escaped = value.replace("\\", "\\\\").replace('"', '\\"')
         if len(name) + len(escaped) + 4 <= _ROOM:
             return f';\r\n {name}="{escaped}"'

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -58,6 +58,7 @@ class RecipientFile:
         self._stream, self.size_bytes = open_bytes(path, stdin, self.where)
         self._is_ours = path is not None
         self._start = self._stream.tell()
+        self._lines = _lines(self._stream, "utf-8")
         self.kind: Kind
         self.columns: tuple[str, ...] | None
         """The fields of every row; None where each row brings its own."""
@@ -77,6 +78,7 @@ class RecipientFile:
 
     def close(self) -> None:
         """Close what was opened here; standard input is left as it is."""
+        self._lines.close()  # before what it reads from
         if self._is_ours:
             self._stream.close()
 
@@ -121,6 +123,7 @@ class RecipientFile:
             self._open_csv(head, address_column)
 
     def _rewind(self) -> None:
+        self._lines.close()
         self._stream.seek(self._start)
         self._lines = _lines(self._stream, self.encoding)
 
@@ -192,7 +195,7 @@ class RecipientFile:
         return tuple(names)
 
 
-def _lines(stream: BinaryIO, encoding: str) -> Iterator[str]:
+def _lines(stream: BinaryIO, encoding: str) -> Generator[str, None, None]:
     """Lines with their ends, whatever those are. The stream stays open when they are no longer wanted."""
     text = io.TextIOWrapper(stream, encoding=encoding, errors="strict", newline="")
     try:
