@@ -46,7 +46,6 @@ COMMANDS: Final[Mapping[str, str]] = {
     "demo": "mailer.cli.demo",
     "send": "mailer.cli.send",
     "campaign": "mailer.cli.campaign",
-    "campaign": "mailer.cli.campaign",
     "worker": "mailer.cli.worker",
     "status": "mailer.cli.status",
     "message": "mailer.cli.message",

@@ -89,17 +89,28 @@ async def _copy(session: Session, file: Path) -> Path:
 
 
 @app.command(examples=("mailer db stats", "mailer db stats --json"), shows=True)
-async def stats(session: Session) -> None:
-    """Show how large the database is, in rows and in bytes."""
+async def show_stats(session: Session) -> None:
+    """Show how large the database is, in bytes and in rows, and since when its oldest due message waits."""
+    from mailer.cli.output import rfc3339
+
     async with session.store() as store:
-        counts = await store.reading.table_counts()
+        stats = await store.stats()
         path = store.path
     document = {
+        "at": rfc3339(stats.at_us),
         "database": str(path),
-        "size_bytes": _size(path),
-        "wal_bytes": _size(path.with_name(path.name + "-wal")),
+        "version": stats.version,
+        "size_bytes": stats.file_bytes,
+        "wal_bytes": stats.wal_bytes,
+        "free_bytes": stats.free_pages * stats.page_bytes,
+        "oldest_due_at": rfc3339(stats.oldest_due_us),
     }
-    emit(session, {**document, **counts})
+    if session.format == "table":
+        in_rows = {f"{name} (rows)": count for name, count in stats.rows.items()}
+        shown = [{"key": key.replace("_", " "), "value": value} for key, value in (document | in_rows).items()]
+        emit(session, {}, rows=shown, columns=(Column("key", ""), Column("value", "")))
+    else:
+        emit(session, document | {"rows": dict(stats.rows)})
 
 
 def _beside(path: Path) -> Path:
@@ -109,13 +120,6 @@ def _beside(path: Path) -> Path:
     return path.with_name(f"{path.name}.before-upgrade-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 command = app.group(
     "Look after the database: upgrade, check, back up.",
     examples=("mailer db check", "mailer db backup mailer-copy.db"),
@@ -123,6 +127,6 @@ command = app.group(
         "upgrade": "mailer.cli.db:upgrade",
         "check": "mailer.cli.db:check",
         "backup": "mailer.cli.db:backup",
-        "stats": "mailer.cli.db:stats",
+        "stats": "mailer.cli.db:show_stats",
     },
 )

@@ -140,7 +140,7 @@ def test_a_backup_is_a_database_that_can_be_used(cli: Cli, tmp_path: Path) -> No
     assert document["size_bytes"] == (tmp_path / "copy.db").stat().st_size
     restored = Cli(tmp_path, MAILER_DATABASE__URL="sqlite:///copy.db")
     restored("db", "check").ok()
-    assert restored("db", "stats", "--json").ok().json["messages"] == 0
+    assert restored("db", "stats", "--json").ok().json["rows"]["messages"] == 0
 
 
 def test_a_backup_overwrites_nothing(cli: Cli, tmp_path: Path) -> None:
@@ -164,10 +164,11 @@ def test_stats_say_how_large_it_is(cli: Cli) -> None:
     validate(document, "db-stats")
     assert document["database"] == f"{cli.folder}/mailer.db"
     assert document["size_bytes"] == (cli.folder / "mailer.db").stat().st_size
-    assert (document["campaigns"], document["messages"]) == (0, 0)
+    assert (document["rows"]["campaigns"], document["rows"]["messages"]) == (0, 0)
+    assert document["oldest_due_at"] is None
 
 
 def test_stats_as_a_table(cli: Cli) -> None:
     lines = cli("db", "stats").ok().stdout.splitlines()
-    assert lines[0].split() == ["database", f"{cli.folder}/mailer.db"]
-    assert any(re.fullmatch(r"messages +0", line) for line in lines)
+    assert lines[1].split() == ["database", f"{cli.folder}/mailer.db"]
+    assert any(re.fullmatch(r"messages \(rows\) +0", line) for line in lines)
