@@ -194,9 +194,9 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             self._act_on(self._dialogue.receive(data))
-            self._go_on()
-        except Exception as error:  # noqa: BLE001 - a bug: handed to whoever awaits `gone`, for here asyncio would swallow it
+        except Exception as error:  # noqa: BLE001 - as in _go_on
             self._crash(error)
+        self._go_on()
 
     def eof_received(self) -> bool:
         return False  # the transport closes, and connection_lost follows
@@ -210,16 +210,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._is_paused = False
         self._is_end_held = False
-        try:
-            self._go_on()
-        except Exception as error:  # noqa: BLE001 - as in data_received
-            self._crash(error)
-
-    def _again(self) -> None:
-        try:
-            self._go_on()
-        except Exception as error:  # noqa: BLE001 - as in data_received
-            self._crash(error)
+        self._go_on()
 
     def _expired(self) -> None:
         if self._is_resting:
@@ -286,6 +277,12 @@ class Connection(asyncio.Protocol):
 
     def _go_on(self) -> None:
         """Write what can be written now."""
+        try:
+            self._write_on()
+        except Exception as error:  # noqa: BLE001 - a bug: handed to whoever awaits `gone`, for the loop would swallow it
+            self._crash(error)
+
+    def _write_on(self) -> None:
         while not (self._is_gone or self._is_paused):
             if not (self._dialogue.has_writes or self._has_piece() or self._may_begin()):
                 return
@@ -310,7 +307,7 @@ class Connection(asyncio.Protocol):
             self._read_turns = 0
             return False
         self._read_turns += 1
-        self._loop.call_soon(self._again)
+        self._loop.call_soon(self._go_on)
         return True
 
     def _begin(self) -> bool:
@@ -334,7 +331,7 @@ class Connection(asyncio.Protocol):
         except MailerError as error:
             self._finish(Ending.UNFIT, None, None, error.message)
             # Not in a loop: a thousand of them in a row must not hold up the other connections.
-            self._loop.call_soon(self._again)
+            self._loop.call_soon(self._go_on)
             return False
         parts.append(_DOT)
         self._pieces = in_pieces(parts)[::-1]

@@ -89,6 +89,7 @@ class RelayPool:
         self._has_run = False
         self._is_pump_due = False
         self._may_start = True
+        self._is_ending = False
         self._is_abandoning = False
 
     def __repr__(self) -> str:
@@ -177,6 +178,7 @@ class RelayPool:
                     await self._wants_close.wait()
                 finally:
                     self._may_start = False
+                    self._is_ending = True
                 self._begin_to_close()
         finally:
             self._may_start = False
@@ -278,6 +280,11 @@ class RelayPool:
             self._no_longer_opening()
             if self._may_widen:
                 self._widen_backoff.reset()
+            if self._is_ending:
+                # Up to Python 3.11 asyncio.wait_for returns a result that came together with a cancellation, and the
+                # cancellation is lost. Whoever waits for the end of this task would wait for it to be idle.
+                connection.cut("stopped")
+                return
             self._established.add(connection)
             self._breaker.logged_in()
             self._pump_soon()

@@ -9,16 +9,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from random import Random
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from support.certificates import Certificates, make_certificates
 from support.scripted_server import DATA, ENVELOPE, HELLO, MESSAGE, Peer, ScriptedServer, scripted_server
-from support.wire import HandTimers, Parcel, Pauses, finished, run_on, running_pool, settings_for, until
+from support.wire import HandTimers, Parcel, Pauses, finished, run_on, running_pool, secret, settings_for, until
 
 from mailer.core.message import Ending
 from mailer.core.progress import Step
 from mailer.errors import StoreError
 from mailer.smtp import RelayPool
+from mailer.smtp.session import Tap
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
@@ -355,3 +359,104 @@ def test_a_message_in_its_envelope_when_bodies_are_abandoned_is_not_begun() -> N
 
     with scripted_server(HELLO + MAIL + "then: heard\nwait: answer\nS: 250 ok\nhold") as server:
         run_on("asyncio", main())
+
+
+@LOOPS
+@pytest.mark.parametrize("where", ["connecting", "TLS", "EHLO", "the login"])
+def test_a_pool_cancelled_while_it_opens_a_connection_leaves_nothing_and_has_touched_nothing(
+    loop: str, where: str, certificates: Certificates
+) -> None:
+    parcel = Parcel()
+    scripts = {
+        "connecting": "then: heard\nhold",
+        "TLS": "then: heard\nhold",
+        "EHLO": "S: 220 x\nC: EHLO *\nthen: heard\nhold",
+        "the login": HELLO + "C: AUTH LOGIN *\nthen: heard\nhold",
+    }
+    tls: dict[str, Any] = {"tls": "implicit", "ca_file": certificates.ca_file} if where == "TLS" else {}
+    login: dict[str, Any] = {"auth": "login", "username": "me", "password": secret} if where == "the login" else {}
+
+    async def main() -> None:
+        pool = RelayPool(settings_for(server.port, **tls, **login), clock=lambda: 0, random=Random(1))
+        task = asyncio.ensure_future(pool.run())
+        pool.submit(parcel)
+        await asyncio.to_thread(server.events["heard"].wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    with scripted_server(scripts[where]) as server:
+        run_on(loop, main())
+    assert parcel.brief == "untouched"
+    assert parcel.steps == []
+
+
+@pytest.mark.parametrize("how", ["close", "cancel"])
+def test_a_cancellation_in_the_moment_of_an_answer_is_not_lost(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """asyncio.wait_for of Python 3.11 returns the answer then, and forgets that it was cancelled."""
+    parcel, timers = Parcel(), HandTimers()  # an idle connection would rest for ever
+    stop: list[Callable[[], object]] = []
+    read = Tap.data_received
+
+    def read_and_stop(tap: Tap, data: bytes) -> None:
+        read(tap, data)
+        stop[0]()
+
+    async def main() -> None:
+        pool = RelayPool(settings_for(server.port), clock=lambda: 0, random=Random(1), timers=timers)
+        task = asyncio.ensure_future(pool.run())
+        pool.submit(parcel)
+
+        def close() -> None:
+            # What `close` sets in motion, in this very step.
+            pool._wants_close.set()
+            pool._is_ending = True
+            pool._begin_to_close()
+
+        stop.append(close if how == "close" else task.cancel)
+        await asyncio.wait([task])
+
+    monkeypatch.setattr(Tap, "data_received", read_and_stop)
+    with scripted_server("S: 220 x\nC: EHLO *\nS: 250 x\nhold") as server:
+        run_on("asyncio", main())
+    assert parcel.brief == "untouched"
+
+
+_GOOD = ["220 relay\r\n", "250 relay\r\n", "250 ok\r\n", "250 ok\r\n", "354 go on\r\n", "250 taken\r\n"]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(0, 6), st.binary(max_size=60) | st.sampled_from([b"421 x\r\n", b"550 x\r\n", b"250-", b"\n"]))
+@LOOPS
+def test_random_bytes_from_a_server_end_every_message_once_and_raise_nothing(loop: str, good: int, junk: bytes) -> None:
+    """The server says the right thing so many times, then something random, and closes."""
+    parcel = Parcel()
+
+    def play(peer: Peer) -> None:
+        for n, reply in enumerate(_GOOD[:good]):
+            if n == 5:
+                peer.message()
+            elif n:
+                peer.line()
+            peer.send(reply.encode())
+        peer.send(junk)
+        peer.close()
+
+    async def main() -> None:
+        paused = asyncio.Event()
+        async with running_pool(settings_for(server.port), sleep=Pauses(), on_change=paused.set) as pool:
+            pool.submit(parcel)
+            _, pending = await asyncio.wait(
+                [asyncio.ensure_future(paused.wait()), asyncio.ensure_future(parcel.finished.wait())],
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+            for waiter in pending:
+                waiter.cancel()
+
+    with scripted_server(play) as server:
+        run_on(loop, main())
+    assert len(parcel.results) == 1
+    if good == 6:
+        assert parcel.brief == "answered end-of-data 250"
+    elif good < 5:
+        assert parcel.result.ending in (Ending.UNTOUCHED, Ending.LOST, Ending.ANSWERED)
