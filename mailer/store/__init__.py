@@ -20,8 +20,18 @@ from mailer.store.content import Snapshot
 from mailer.store.ending import Dropped
 from mailer.store.exchange import Exchange, Exchanger, Fenced, Route, Want
 from mailer.store.loading import Load, NewRow, begin_load
-from mailer.store.reading import CampaignStatus, ExportRow, MessageDetail, MessageSummary, Reading, RelayStatus, Status
+from mailer.store.reading import (
+    CampaignStatus,
+    ExportRow,
+    LoadInProgress,
+    MessageDetail,
+    MessageSummary,
+    Reading,
+    RelayStatus,
+    Status,
+)
 from mailer.store.sqlite import LOCK_WAIT_S, Database
+from mailer.store.stats import Stats, stats
 from mailer.store.workers import Left, RelayReport, Worker, Workers
 
 __all__ = [
@@ -35,6 +45,7 @@ __all__ = [
     "Finding",
     "Left",
     "Load",
+    "LoadInProgress",
     "MessageDetail",
     "MessageSummary",
     "NewRow",
@@ -42,6 +53,7 @@ __all__ = [
     "RelayStatus",
     "Route",
     "Snapshot",
+    "Stats",
     "Status",
     "Store",
     "StoredContent",
@@ -123,6 +135,10 @@ class Store:
     async def back_up(self, target: Path) -> None:
         """Write a copy of the database as of now to a new file, in one step. Raises StoreError if `target` exists."""
         await self._database.back_up(target)
+
+    async def stats(self) -> Stats:
+        """How large the database is, and what in it is old."""
+        return await stats(self._database, self._clock)
 
     async def data_version(self) -> int:
         """A number that changes whenever another connection has committed something."""

@@ -110,39 +110,52 @@ class Exchanger:
 
         The answer holds at most as many messages a relay as `wants` has places for, those of lost answers included.
         """
-        now = self._clock()
-        async with self._database.transaction() as tx:
-            turn = await tx.one("worker_turn", worker=self._worker)
-            if turn is None or not self.answered_n <= turn[0] <= self.answered_n + 1:
-                raise Fenced(
-                    "this worker was taken for dead, or the database has gone back in time; it stops sending",
-                    "Another worker settles what it had in hand. If a backup was restored, see `mailer db check`.",
-                )
-            counted = turn[1]
-            await self._refresh_routes(tx, turn[2])
-            tally: Counter[tuple[int, str]] = Counter()
-            await record(tx, self._worker, outcomes, now, tally)
-            claim_n, next_allowed = await self._claim(tx, wants, counted, now, only_campaign)
-            messages = await self._hand_out(tx, tally, now, counted=counted)
-            await settle_tally(tx, tally, now)
-            withdrawn = await self._withdrawn(tx, {*in_hand, *(m.campaign_id for m in messages)}, only_campaign)
-            wake = (
-                await tx.one("next_wake")
-                if only_campaign is None
-                else await tx.one("next_due_after", campaign=only_campaign, now=now)
-            )
-            await tx.run(
-                "end_turn",
-                worker=self._worker,
-                n=self.answered_n + 1,
-                claim_n=claim_n,
-                now=now,
-                lease_until=now + self._lease_us,
-            )
+        answer, claim_n = await self._database.in_one_visit(
+            lambda tx: self._turn(tx, outcomes, wants, in_hand, only_campaign)
+        )
         self.answered_n += 1
         self._seen_claim = claim_n
+        return answer
+
+    async def _turn(
+        self,
+        tx: Transaction,
+        outcomes: Sequence[Outcome],
+        wants: Sequence[Want],
+        in_hand: Collection[int],
+        only_campaign: int | None,
+    ) -> tuple[Exchange, int]:
+        """The exchange itself, and the last claim number. Runs on the database's thread."""
+        now = self._clock()
+        turn = await tx.one("worker_turn", worker=self._worker)
+        if turn is None or not self.answered_n <= turn[0] <= self.answered_n + 1:
+            raise Fenced(
+                "this worker was taken for dead, or the database has gone back in time; it stops sending",
+                "Another worker settles what it had in hand. If a backup was restored, see `mailer db check`.",
+            )
+        counted = turn[1]
+        await self._refresh_routes(tx, turn[2])
+        tally: Counter[tuple[int, str]] = Counter()
+        await record(tx, self._worker, outcomes, now, tally)
+        claim_n, next_allowed = await self._claim(tx, wants, counted, now, only_campaign)
+        messages = await self._hand_out(tx, tally, now, counted=counted) if claim_n > self._seen_claim else []
+        await settle_tally(tx, tally, now)
+        withdrawn = await self._withdrawn(tx, {*in_hand, *(m.campaign_id for m in messages)}, only_campaign)
+        wake = (
+            await tx.one("next_wake")
+            if only_campaign is None
+            else await tx.one("next_due_after", campaign=only_campaign, now=now)
+        )
+        await tx.run(
+            "end_turn",
+            worker=self._worker,
+            n=self.answered_n + 1,
+            claim_n=claim_n,
+            now=now,
+            lease_until=now + self._lease_us,
+        )
         due = [t for t in (wake[0] if wake else None, next_allowed) if t is not None]
-        return Exchange(tuple(messages), withdrawn, min(due) if due else None)
+        return Exchange(tuple(messages), withdrawn, min(due) if due else None), claim_n
 
     def route(self, route_id: int) -> Route | None:
         """A route by its number, or None if no exchange has met it yet."""

@@ -9,14 +9,19 @@ from typing import Final
 
 from mailer.core.clock import DAY_US, MINUTE_US, SECOND_US, Clock
 from mailer.core.message import Attempt, OnUncertain, Phase, State
+from mailer.core.replies import Category
 from mailer.errors import NotFound
 from mailer.store.campaign import find_campaign
+from mailer.store.loading import SILENT_US
 from mailer.store.sqlite import Database, Row, Transaction
 from mailer.store.workers import Worker
 
 PAGE: Final = 2_000
 # The rate on the screen is an average over this long: short enough to follow, long enough not to flicker.
 RATE_OVER_US: Final = 30 * SECOND_US
+# The states of messages that most lists are full of; the others have an index.
+_PLAIN: Final = frozenset({State.QUEUED, State.SENDING, State.SENT})
+_FIRST_REFUSAL: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,19 @@ class ExportRow:
     reason: str
 
 
+@dataclass(frozen=True, slots=True)
+class LoadInProgress:
+    """A load that has been neither released nor removed."""
+
+    loader: str
+    """Host and pid of the command."""
+    heartbeat_at_us: int
+    rows: int
+    """Written so far."""
+    is_silent: bool
+    """It was taken for dead: the next load into the campaign removes what it left."""
+
+
 class Reading:
     """Queries that change nothing."""
 
@@ -208,10 +226,12 @@ class Reading:
                 "code": code,
                 "since": since_us,
             }
-            if address_key is None:
-                rows = await tx.all("list_messages", **values)
-            else:
+            if address_key is not None:
                 rows = await tx.all("list_messages_of_address", key=address_key, **values)
+            elif _asks_for_trouble(states, category, code):
+                rows = await tx.all("list_troubled_messages", **values)
+            else:
+                rows = await tx.all("list_messages", **values)
         return [_summary(row) for row in rows]
 
     async def message(self, message_id: int) -> MessageDetail:
@@ -268,12 +288,28 @@ class Reading:
             row = await tx.one("next_due_of_campaign", campaign=campaign_id)
         return row[0] if row else None
 
+    async def load_of(self, name: str) -> LoadInProgress | None:
+        """The load into campaign `name` that has not ended, or None."""
+        async with self._database.reading() as tx:
+            row = await tx.one("load_in_progress", campaign=(await find_campaign(tx, name)).id)
+        if row is None:
+            return None
+        loader, heartbeat_at_us, rows = row
+        return LoadInProgress(loader, heartbeat_at_us, rows, is_silent=self._clock() - heartbeat_at_us >= SILENT_US)
+
     async def table_counts(self) -> dict[str, int]:
         """How large the database is, in rows."""
         async with self._database.reading() as tx:
             row = await tx.one("table_counts")
         names = ("campaigns", "messages", "lanes", "in_hand", "live_workers")
         return dict(zip(names, row or (0,) * len(names), strict=True))
+
+
+def _asks_for_trouble(states: Sequence[State], category: str | None, code: int | None) -> bool:
+    """Whether nothing that is sent, or that has never been tried, can match."""
+    if states and not _PLAIN.intersection(states):
+        return True
+    return (code is not None and code >= _FIRST_REFUSAL) or category not in (None, Category.ACCEPTED)
 
 
 def _rate(ended: int, started_at_us: int | None, now: int) -> float:

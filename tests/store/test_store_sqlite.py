@@ -17,7 +17,7 @@ from support.store import Clock, claim, no_rest, open_store, queue, recipients, 
 from mailer.errors import StoreError
 from mailer.store import Store
 from mailer.store.queries import queries
-from mailer.store.sqlite import Database
+from mailer.store.sqlite import Database, Transaction
 
 
 async def test_a_missing_database_is_not_made_by_a_command_that_only_looks(tmp_path: Path, clock: Clock) -> None:
@@ -131,9 +131,9 @@ async def test_an_error_in_the_middle_of_a_transaction_changes_nothing(store: St
     database = store._database
     with pytest.raises(ZeroDivisionError):
         async with database.transaction() as tx:
-            await tx.run("set_campaign_state", campaign=1, state="paused", reason="")
+            await tx.run("set_campaign_state", campaign=1, state="running", reason="touched")
             raise ZeroDivisionError
-    assert (await store.campaigns.find("news")).state == "running"
+    assert (await store.campaigns.find("news")).reason == ""
 
 
 async def test_a_cancelled_exchange_leaves_either_all_or_nothing_and_may_be_repeated(store: Store) -> None:
@@ -156,15 +156,63 @@ async def test_a_cancelled_exchange_leaves_either_all_or_nothing_and_may_be_repe
 
 
 async def test_a_cancelled_task_leaves_no_thread_behind(store: Store) -> None:
-    task = asyncio.create_task(claim(await register(store), 3))
-    for _ in range(5):
-        await asyncio.sleep(0)
+    begun = asyncio.Event()
+
+    async def never_ends() -> None:
+        async with store._database.transaction() as tx:
+            await tx.run("set_campaign_state", campaign=1, state="running", reason="touched")
+            begun.set()
+            await asyncio.Event().wait()
+
+    await queue(store, "news", recipients(1))
+    task = asyncio.create_task(never_ends())
+    await begun.wait()
     before = threading.active_count()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
     assert threading.active_count() == before - 1
-    await store.reading.status()
+    assert (await store.campaigns.find("news")).reason == ""
+
+
+async def test_a_visit_that_is_cancelled_goes_on_to_its_end_before_the_task_ends(store: Store) -> None:
+    await queue(store, "news", recipients(1))
+    begun, go_on, has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    async def slow(tx: Transaction) -> None:
+        begun.set()
+        assert go_on.wait(10)
+        await tx.run("set_campaign_state", campaign=1, state="running", reason="touched")
+        has_ended.set()
+
+    task = asyncio.create_task(store._database.in_one_visit(slow))
+    await asyncio.to_thread(begun.wait, 10)
+    task.cancel()
+    await asyncio.sleep(0)
+    assert not task.done()
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert has_ended.is_set()
+    assert (await store.campaigns.find("news")).reason == "touched"
+
+
+async def test_a_visit_that_breaks_changes_nothing_and_one_that_waits_is_refused(store: Store) -> None:
+    await queue(store, "news", recipients(1))
+
+    async def breaks(tx: Transaction) -> None:
+        await tx.run("set_campaign_state", campaign=1, state="running", reason="touched")
+        raise ZeroDivisionError
+
+    async def waits(tx: Transaction) -> None:
+        await tx.run("set_campaign_state", campaign=1, state="running", reason="touched")
+        await asyncio.sleep(0)
+
+    with pytest.raises(ZeroDivisionError):
+        await store._database.in_one_visit(breaks)
+    with pytest.raises(RuntimeError, match="waited for something else"):
+        await store._database.in_one_visit(waits)
+    assert (await store.campaigns.find("news")).reason == ""
 
 
 async def test_tasks_that_share_a_connection_wait_for_one_another(store: Store) -> None:

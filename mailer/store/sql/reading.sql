@@ -37,8 +37,25 @@ WHERE (:after IS NULL OR message.id < :after)
   AND (:since IS NULL OR attempt.started_at >= :since)
 ORDER BY message.id DESC LIMIT :limit
 
+-- name: list_troubled_messages
+-- Where what is asked for leaves out all that is sent, and all that has not been tried: the same, from the index of these.
+SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
+       attempt.enhanced, attempt.category, coalesce(nullif(message.reason, ''), attempt.text, ''), attempt.relay
+FROM message INDEXED BY message_troubled JOIN campaign ON campaign.id = message.campaign_id
+LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
+WHERE (message.state NOT IN ('queued', 'sending', 'sent') OR (message.attempts > 0 AND message.state <> 'sent'))
+  AND (:after IS NULL OR message.id < :after)
+  AND (:campaign IS NULL OR message.campaign_id = :campaign)
+  AND (:states IS NULL OR message.state IN (SELECT value FROM json_each(:states)))
+  AND (:category IS NULL OR attempt.category = :category)
+  AND (:relay IS NULL OR attempt.relay = :relay)
+  AND (:code IS NULL OR attempt.code = :code)
+  AND (:since IS NULL OR attempt.started_at >= :since)
+ORDER BY message.id DESC LIMIT :limit
+
 -- name: list_messages_of_address
--- By campaign, since (campaign, address) is the index there is.
+-- By campaign, since (campaign, address) is the index there is; the plus keeps SQLite from reading all messages in order
+-- of their ids instead.
 SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
        attempt.enhanced, attempt.category, coalesce(nullif(message.reason, ''), attempt.text, ''), attempt.relay
 FROM campaign JOIN message ON message.campaign_id = campaign.id AND message.address_key = :key
@@ -50,7 +67,7 @@ WHERE (:after IS NULL OR message.id < :after)
   AND (:relay IS NULL OR attempt.relay = :relay)
   AND (:code IS NULL OR attempt.code = :code)
   AND (:since IS NULL OR attempt.started_at >= :since)
-ORDER BY message.id DESC LIMIT :limit
+ORDER BY +message.id DESC LIMIT :limit
 
 -- name: show_message
 SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
@@ -78,3 +95,28 @@ SELECT address, fields FROM message WHERE campaign_id = :campaign AND (:key IS N
 -- name: table_counts
 SELECT (SELECT count(*) FROM campaign), (SELECT coalesce(sum(count), 0) FROM tally WHERE state <> 'in_doubt'),
        (SELECT count(*) FROM lane), (SELECT count(*) FROM claim), (SELECT count(*) FROM worker WHERE state = 'live')
+
+-- name: row_counts
+SELECT 'campaigns', count(*) FROM campaign
+UNION ALL SELECT 'messages', coalesce(sum(count), 0) FROM tally WHERE state <> 'in_doubt'
+UNION ALL SELECT 'waiting', count(*) FROM ready
+UNION ALL SELECT 'in_hand', count(*) FROM claim
+UNION ALL SELECT 'attempts', count(*) FROM attempt
+UNION ALL SELECT 'lanes', count(*) FROM lane
+UNION ALL SELECT 'attachments', count(*) FROM attachment
+UNION ALL SELECT 'loads', count(*) FROM load
+UNION ALL SELECT 'live_workers', count(*) FROM worker WHERE state = 'live'
+UNION ALL SELECT 'past_workers', count(*) FROM worker WHERE state <> 'live'
+
+-- name: oldest_due
+-- Of lanes that are open: what is paused waits for the operator.
+SELECT min(coalesce((SELECT min(due_at) FROM ready WHERE lane_id = lane.id AND retry = 0), 9223372036854775807),
+           coalesce((SELECT min(due_at) FROM ready WHERE lane_id = lane.id AND retry = 1), 9223372036854775807)) AS due_at
+FROM lane WHERE state = 'open'
+  AND EXISTS (SELECT 1 FROM ready WHERE lane_id = lane.id) ORDER BY due_at LIMIT 1
+
+-- name: load_in_progress
+SELECT load.loader, load.heartbeat_at,
+       (SELECT coalesce(sum(count), 0) FROM lane JOIN tally ON tally.lane_id = lane.id
+        WHERE lane.campaign_id = load.campaign_id AND lane.load_id = load.id AND tally.state <> 'in_doubt')
+FROM load WHERE load.campaign_id = :campaign
