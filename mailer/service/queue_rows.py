@@ -2,8 +2,8 @@
 
 Rendering every row while queueing would take longer than everything else together. Two things that go wrong in
 rendering can be seen without it: a field that a template needs is not there, and a line break stands where none may
-be. So fields are looked up, and only rows that hold a line break are rendered, to see where it would land. A rehearsal
-(`--dry-run`) renders all of them.
+be. So fields are looked up, and only rows that hold a line break are rendered, to see where it would land; and the
+first few, for a template that fails for everybody. A rehearsal (`--dry-run`) renders all of them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ __all__ = ["BadRows", "RowCheck", "Rows", "chunks", "good_rows"]
 
 # A screen of problems: enough to see what they have in common.
 SHOWN: Final = 20
+# Enough for a template that never works to be found, few enough to cost nothing.
+RENDERED: Final = 20
 # Of a bad row's text, what fits beside its number and reason.
 LONGEST_TEXT: Final = 60
 # The identity of a message that exists only to be looked at; as long as a real one.
@@ -75,7 +77,7 @@ class BadRows:
     def error(self) -> InputError:
         """What the operator is told when they refuse the whole file."""
         rows = "1 row cannot be used" if self.count == 1 else f"{self.count:,} rows cannot be used"
-        advice = "Correct them, or add --skip-bad FILE: the others are queued and these are written to FILE."
+        advice = "Correct the file, or add --skip-bad FILE to queue the others and write these, with why, to FILE."
         return InputError(f"{self._where}: {rows}, so nobody was queued.", "\n".join([*self._listed(), advice]))
 
     def _listed(self) -> list[str]:
@@ -84,10 +86,11 @@ class BadRows:
 
 
 def describe(row: BadRow) -> str:
-    """`row 17: it has no `@`: bob.example.com`."""
-    text = row.text if len(row.text) <= LONGEST_TEXT else row.text[: LONGEST_TEXT - 1] + "…"
-    reason = row.reason.rstrip(".")
-    return f"row {row.row:,}: {reason}: {text.strip()!r}" if text.strip() else f"row {row.row:,}: {reason}"
+    """`row 17, bob.example.org: it has no `@`.`."""
+    text = " ".join(row.text.split())
+    if len(text) > LONGEST_TEXT:
+        text = text[: LONGEST_TEXT - 1] + "…"
+    return f"row {row.row:,}{', ' if text else ''}{text}: {row.reason.rstrip('.')}."
 
 
 class RowCheck:
@@ -97,6 +100,7 @@ class RowCheck:
         """`domain` is the sender's, under which Message-IDs are made."""
         self._compiled = compiled
         self._required = compiled.required
+        self._to_render = RENDERED
         self._message_id = message_id(NOBODY, domain)
 
     def problem(self, address: str, fields: Mapping[str, Any], encoded: str) -> str | None:
@@ -104,6 +108,9 @@ class RowCheck:
         if not self._required <= fields.keys():
             missing = sorted(self._required - fields.keys())
             return f"it has no field {missing[0]}, which a template needs"
+        if self._to_render > 0:
+            self._to_render -= 1
+            return self.rendering_problem(address, fields)
         # In JSON a line break is an escape. A backslash and an n in the text match as well; that costs one rendering.
         if "\\n" in encoded or "\\r" in encoded:
             return self.rendering_problem(address, fields)

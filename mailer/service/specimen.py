@@ -13,7 +13,7 @@ from mailer.core.address import BadAddress, address_key, domain_of
 from mailer.core.message import Composed
 from mailer.errors import InputError, NotFound
 from mailer.service.queue_draft import Draft, Ground, draft_from_store
-from mailer.service.queue_rows import BadRows, RowCheck, Rows, encode_fields
+from mailer.service.queue_rows import BadRows, RowCheck, Rows, describe, encode_fields
 from mailer.store import Store
 
 __all__ = ["Specimen", "specimen_from_rows", "specimen_from_store"]
@@ -79,7 +79,7 @@ def specimen_from_rows(draft: Draft, rows: Rows | None, recipient: str | None) -
                 return Specimen(draft, row.address, row.fields)
             bad.add(BadRow(row.row, row.address, problem))
             if key is not None:
-                raise InputError(f"row {row.row}, {recipient}: {problem}.")
+                raise InputError(f"{rows.where}, {describe(bad.first[-1])}", "Another --recipient may do.")
     if recipient is not None:
         raise InputError(f"{rows.where}: {recipient} does not stand in it.", "Name one of its addresses.")
     raise bad.nobody()

@@ -179,8 +179,8 @@ def test_bad_rows_refuse_the_whole_file_with_numbers_and_reasons(folder: Campaig
     ran = folder.queue()
     assert ran.exit == 1
     assert "2 rows cannot be used, so nobody was queued." in ran.stderr
-    assert "row 3:" in ran.stderr
-    assert "row 4:" in ran.stderr
+    assert "row 3, bob.example.org: " in ran.stderr
+    assert "row 4, ,Nobody: it has no address" in ran.stderr
     assert not folder.has_database
 
 
@@ -196,7 +196,7 @@ def test_a_bad_row_at_the_end_of_a_long_file_takes_all_back(folder: CampaignFold
     folder.write("list.csv", f"email,name\n{rows}nobody,N\n")
     ran = folder.queue()
     assert ran.exit == 1
-    assert "row 4,502:" in ran.stderr
+    assert "row 4,502, nobody: " in ran.stderr
     assert folder.cli("campaign", "list", "--json").ok().json == {"campaigns": []}
     folder.write("list.csv", f"email,name\n{rows}")
     assert folder.queue("--json").ok().json["added"] == 4_500
@@ -218,7 +218,7 @@ def test_a_field_that_a_row_lacks_is_a_bad_row(folder: CampaignFolder) -> None:
     folder.write("list.jsonl", '{"email": "a@example.org", "name": "A"}\n{"email": "b@example.org"}\n')
     ran = folder.queue("--recipients", "list.jsonl")
     assert ran.exit == 1
-    assert "row 2: it has no field name, which a template needs" in ran.stderr
+    assert "row 2, b@example.org: it has no field name, which a template needs" in ran.stderr
 
 
 def test_a_line_break_in_a_field_of_the_subject_is_a_bad_row_and_elsewhere_it_is_not(folder: CampaignFolder) -> None:
@@ -226,6 +226,14 @@ def test_a_line_break_in_a_field_of_the_subject_is_a_bad_row_and_elsewhere_it_is
     ran = folder.queue()
     assert ran.exit == 1
     assert "1 row cannot be used" in ran.stderr
+    assert not folder.has_database
+
+
+def test_a_template_that_fails_for_everybody_is_found_before_anything_is_queued(folder: CampaignFolder) -> None:
+    folder.write("spring.txt", "{{ name.__class__.__mro__ }}\n")
+    ran = folder.queue()
+    assert ran.exit == 1
+    assert "3 rows cannot be used" in ran.stderr
     assert not folder.has_database
 
 
@@ -374,5 +382,5 @@ def test_for_people_a_dry_run_lists_its_problems(folder: CampaignFolder) -> None
     ran = folder.queue("--dry-run")
     assert ran.exit == 1
     assert "Problems:" in ran.stdout
-    assert "row 3:" in ran.stdout
+    assert "row 3, bob.example.org: " in ran.stdout
     assert "Nothing was changed." in ran.stdout

@@ -44,6 +44,7 @@ def show_rehearsal(session: Session, done: Rehearsal, zone: str) -> None:
 
 
 def _show_table(session: Session, done: Rehearsal, zone: str) -> None:
+    from mailer.service.queue_rows import describe
     from mailer.service.queue_when import in_zone
 
     finish = done.estimate.finish_at_us
@@ -67,7 +68,7 @@ def _show_table(session: Session, done: Rehearsal, zone: str) -> None:
     if done.problems:
         click.echo("\nProblems:")
         for bad in done.problems:
-            click.echo(f"  row {bad.row:,}: {printable(bad.reason)}: {printable(bad.text)}")
+            click.echo(f"  {printable(describe(bad))}")
         if done.bad > len(done.problems):
             click.echo(f"  … and {done.bad - len(done.problems):,} more")
     click.echo("\nNothing was changed.")
