@@ -251,10 +251,9 @@ def _relays(status: Status, known: Known) -> list[Text]:
     lines = []
     for relay in relays_of(status, known):
         style = {"ready": "green", "paused": "yellow", "stopped": "red"}.get(relay.state, "dim")
-        speed = speed_words(relay.rate_per_second)
-        parts = [f"{relay.connections} connections" if relay.connections != 1 else "1 connection"]
-        parts += [speed] if speed else []
-        parts += [printable(relay.reason)] if relay.reason else []
+        # Not its rate: that is an average over a minute, which lags behind what the bars show.
+        connected = {0: [], 1: ["1 connection"]}.get(relay.connections, [f"{relay.connections} connections"])
+        parts = [*connected, *([printable(relay.reason)] if relay.reason else [])]
         lines.append(
             Text.assemble("relay ", (relay.name, "bold"), "  ", (relay.state, style), f"  {' · '.join(parts)}")
         )
