@@ -41,6 +41,11 @@ class Chores:
         self._report = report
         self._look_again = look_again
         self._sleep = sleep
+        self._is_report_due = False
+
+    def report_soon(self) -> None:
+        """A relay has changed its state: `mailer status` is to show it within a tick."""
+        self._is_report_due = True
 
     async def run(self) -> None:
         """Do them until cancelled."""
@@ -61,10 +66,13 @@ class Chores:
         if await self._store.campaigns.sweep():
             log.info("campaign.swept")
         if n % self._every == 0:
-            if await self._recover() or started:
+            self._is_report_due = True
+            if await self._recover():
                 self._look_again()
-            await self._report()
-        elif started:
+        if started:
             self._look_again()
+        if self._is_report_due:
+            self._is_report_due = False
+            await self._report()
         if n % FORGET_EVERY == 0:
             await self._store.workers.forget_traffic()

@@ -66,7 +66,7 @@ class Job:
     only_campaign: int | None = None
     share: Share = field(default_factory=Share)
     transcript: Callable[[], Transcript] | None = None
-    """Makes the transcript of each connection."""
+    """Makes the transcript of each connection. With one there is a single connection, so that it can be read."""
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,14 @@ async def _incarnation(
     when: Callable[[int], str],
 ) -> Outlook:
     lines: list[Line] = []
-    workers: list[Worker] = []
+    told: list[Callable[[], None]] = []
 
     def changed() -> None:
-        for worker in workers:
-            worker.look_again()
+        for tell in told:
+            tell()
 
     for relay in config.relays:
-        connections = job.share.connections(relay.max_connections)
+        connections = 1 if job.transcript is not None else job.share.connections(relay.max_connections)
         if connections:
             settings = replace(relay_settings(relay), max_connections=connections)
             pool = RelayPool(settings, clock=clock, random=random, transcript=job.transcript, on_change=changed)
@@ -169,7 +169,6 @@ async def _incarnation(
             store, exchanger, recorder, lease, lines, terms,
             stop=ending, tally=tally, clock=clock, random=random, on_trouble=recovery.could_not_reach_database,
         )  # fmt: skip
-        workers.append(worker)
         chores = Chores(
             store,
             every_s=lease.renewal_us / SECOND_US,
@@ -177,6 +176,7 @@ async def _incarnation(
             report=lambda: store.workers.report_relays(exchanger.worker_id, worker.reports()),
             look_again=worker.look_again,
         )
+        told += [worker.look_again, chores.report_soon]
         log.info("worker.started", worker=exchanger.worker_id, relays=[line.pool.name for line in lines], slots=slots)
         async with asyncio.TaskGroup() as group:
             others = [
