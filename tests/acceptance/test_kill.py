@@ -12,73 +12,15 @@ import io
 import json
 import signal
 import subprocess
-import sys
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.cli import Cli, Ran
 from support.recording_server import PASSWORD, USER
+from support.witness import Witness, config_for, recording_server
 
-SERVER = Path(__file__).parents[1] / "support" / "recording_server.py"
 RECIPIENTS = 10_000
-
-CONFIG = """
-[database]
-url = "sqlite:///queue.db"
-[worker]
-lease = "20s"
-[log]
-level = "warning"
-[retry]
-first = "0.2s"
-factor = 1.0
-longest = "0.2s"
-[[relay]]
-name = "recorder"
-host = "127.0.0.1"
-port = {port}
-tls = "none"
-auth = "login"
-username = "{user}"
-password = {{ env = "RECORDER_PASSWORD" }}
-max_connections = 10
-"""
-
-
-class Witness:
-    """What the server wrote down."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-
-    def lines(self) -> list[str]:
-        """All lines so far that are complete."""
-        text = self._log.read_text("utf-8") if self._log.exists() else ""
-        return text[: text.rfind("\n") + 1].splitlines()
-
-    def count(self, what: str) -> Counter[str]:
-        """How often each address was `accepted`, `deferred` or `refused`."""
-        return Counter(line.split(" ", 1)[1] for line in self.lines() if line.startswith(what + " "))
-
-
-@contextlib.contextmanager
-def recording_server(folder: Path, *more: str) -> Iterator[tuple[int, Witness]]:
-    log = folder / "server.log"
-    with subprocess.Popen(
-        [sys.executable, str(SERVER), "--log", str(log), *more],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        try:
-            yield int(process.stdout.readline()), Witness(log)
-        finally:
-            process.stdin.close()
-            process.wait(10)
 
 
 @pytest.fixture
@@ -87,7 +29,7 @@ def cli(tmp_path: Path) -> Cli:
 
 
 def prepare(cli: Cli, port: int, count: int, *options: str) -> None:
-    (cli.folder / "config.toml").write_text(CONFIG.format(port=port, user=USER), "utf-8")
+    (cli.folder / "config.toml").write_text(config_for(port), "utf-8")
     with (cli.folder / "list.csv").open("w", encoding="utf-8") as file:
         file.write("email,name\n")
         file.writelines(f"user{n}@x{n % 7}.test,Name {n}\n" for n in range(count))
