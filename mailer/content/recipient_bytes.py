@@ -22,7 +22,10 @@ _STEP: Final = 1024 * 1024
 
 
 def open_bytes(path: Path | None, stdin: BinaryIO | None, where: str) -> tuple[BinaryIO, int]:
-    """A seekable stream at its beginning, and its size in bytes. Raises InputError."""
+    """A seekable stream at its beginning, and its size in bytes. Raises InputError.
+
+    It is `stdin` itself where that can be read twice; anything else is the caller's to close.
+    """
     if path is None:
         if stdin is None:
             raise InputError(f"{where}: there is no standard input.")
@@ -33,6 +36,8 @@ def open_bytes(path: Path | None, stdin: BinaryIO | None, where: str) -> tuple[B
     size = stream.seek(0, os.SEEK_END) - start
     stream.seek(start)
     if size == 0:
+        if stream is not stdin:
+            stream.close()
         raise InputError(f"{where}: it is empty.")
     return stream, size
 

@@ -5,8 +5,9 @@ file that is valid UTF-8 from its first byte to its last is UTF-8: text in anoth
 
 What is left are the old encodings, in which nearly every sequence of bytes is text of some kind. Two are told apart
 here, by how bytes beyond ASCII stand together: in GB18030 they come in pairs of a common character each, in Latin-1
-mostly alone between ASCII letters. Where neither picture is clear the file is refused: a name in the wrong letters in
-ten thousand greetings is worse than a question.
+mostly alone between ASCII letters. A general detector has to agree to the first, for Japanese can look alike; in the
+second the letters have to be of languages that were written in it. Where the picture is not clear the file is refused:
+a name in the wrong letters in ten thousand greetings is worse than a question.
 """
 
 from __future__ import annotations
@@ -48,13 +49,25 @@ _NO_ENCODINGS: Final = frozenset(
 
 _HIGH_RUN: Final = re.compile(rb"[\x80-\xff]+")
 # GB2312's first level: the 3,755 characters that make up more than 99 % of running text, sorted by their sound.
-_COMMON_HANZI: Final = re.compile(rb"[\xb0-\xd7][\xa1-\xfe]")
+_COMMON_HANZI: Final = range(0xB0, 0xD8)
+# Its second half. In Korean (EUC-KR) no syllable begins with one of these; of Chinese characters a third do.
+_LATE_HANZI: Final = range(0xC9, 0xD8)
 # Punctuation and full-width letters.
-_HANZI_SIGNS: Final = re.compile(rb"[\xa1-\xa3][\xa1-\xfe]")
-_PAIR: Final = re.compile(rb"[\x81-\xfe][\x40-\x7e\x80-\xfe]")
-# Letters of Western European languages as Windows-1252 writes them, and the signs that stand in their texts.
-_WESTERN: Final = frozenset("ÀÂÄÁÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÖÕØŒÙÚÛÜŸÝÐÞàâäáãåæçèéêëìíîïñòóôöõøœùúûüÿýðþßŠšŽžªº")
+_HANZI_SIGNS: Final = range(0xA1, 0xA4)
+# What the detector calls Chinese names; a few of them it takes for Korean, which `_LATE_HANZI` has ruled out by then.
+_CHINESE: Final = frozenset({"gb18030", "gbk", "gb2312", "cp949"})
+# Letters of Western European languages as Windows-1252 writes them, and the signs that stand in their texts. Without
+# those that are Turkish or Slavic ones far more often than Icelandic or Finnish.
+_WESTERN: Final = frozenset("ÀÂÄÁÃÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÖÕØŒÙÚÛÜŸàâäáãåæçèéêëìíîïñòóôöõøœùúûüÿßªº")
 _WESTERN_SIGNS: Final = frozenset("\xa0€‘’“”„–—…«»¡¿°·©®™£§")
+# Letters that no Western language has together: what Hungarian and Czech look like there.
+_NOT_TOGETHER: Final = ((frozenset("õÕûÛ"), frozenset("öÖüÜ")), (frozenset("øØ"), frozenset("ìèùòïÌÈÙÒÏ")))
+# What the detector is good at naming; of those that share the Latin letters it is not.
+_NAMED_WELL: Final = frozenset(
+    {"big5", "big5hkscs", "cp932", "shift_jis", "cp949", "euc_kr", "cp1251", "koi8_r", "cp1253", "cp874"}
+)
+# Its time grows with what it is given.
+_FOR_DETECTOR: Final = 4 * 1024
 
 _HINT: Final = "--encoding names it, such as gb18030, big5, shift_jis, cp1251, cp1250; or save the file as UTF-8."
 
@@ -136,43 +149,51 @@ def _look_through(stream: BinaryIO) -> bytes | None:
 
 
 def _old_encoding(evidence: bytes, where: str) -> str:
-    if _is_chinese(evidence):
-        return "gb18030"
     if _is_western(evidence):
         return "cp1252"
-    raise InputError(f"{where}: it is not UTF-8, and its encoding is not clear.", _HINT)
+    guess = _guess(evidence)
+    if _is_chinese(evidence) and guess in _CHINESE:
+        return "gb18030"
+    looks_like = f"It may be {guess}. " if guess in _NAMED_WELL else ""
+    raise InputError(f"{where}: it is not UTF-8, and its encoding is not clear.", looks_like + _HINT)
+
+
+def _guess(evidence: bytes) -> str | None:
+    from charset_normalizer import from_bytes  # only files that are not UTF-8 pay for it
+
+    best = from_bytes(evidence[: evidence.rfind(b"\n", 0, _FOR_DETECTOR) + 1 or _FOR_DETECTOR]).best()
+    return best.encoding if best is not None else None
 
 
 def _is_chinese(evidence: bytes) -> bool:
     """Whether bytes beyond ASCII come in pairs that are common characters."""
     runs = _HIGH_RUN.findall(evidence)
-    pairs = common = signs = whole = 0
-    for run in runs:
-        even = len(run) % 2 == 0
-        whole += even
-        if even:
-            found = [run[at : at + 2] for at in range(0, len(run), 2)]
-            pairs += len(found)
-            common += sum(_COMMON_HANZI.fullmatch(pair) is not None for pair in found)
-            signs += sum(_HANZI_SIGNS.fullmatch(pair) is not None for pair in found)
-    if not pairs or not _decodes(evidence, "gb18030"):
-        return False
-    # An odd run is a rare character whose second byte is an ASCII letter. Cyrillic text in an 8-bit encoding has as
-    # many odd runs as even ones, and its small letters are no first bytes of common characters.
-    return whole >= 0.9 * len(runs) and common + signs >= 0.85 * pairs and common > 0
+    even = [run for run in runs if len(run) % 2 == 0]
+    first_bytes = [first for run in even for first in run[::2]]
+    common = sum(first in _COMMON_HANZI for first in first_bytes)
+    late = sum(first in _LATE_HANZI for first in first_bytes)
+    signs = sum(first in _HANZI_SIGNS for first in first_bytes)
+    # An odd run is a rare character whose second byte is an ASCII letter.
+    return (
+        len(even) >= 0.9 * len(runs)
+        and common + signs >= 0.85 * len(first_bytes)
+        and late >= 0.1 * common > 0
+        and _decodes(evidence, "gb18030")
+    )
 
 
 def _is_western(evidence: bytes) -> bool:
     """Whether bytes beyond ASCII are Western letters that stand alone, or nearly, among ASCII ones."""
     if not _decodes(evidence, "cp1252"):
         return False
-    text = evidence.decode("cp1252")
-    high = [char for char in text if not char.isascii()]
-    letters = sum(char in _WESTERN for char in high)
-    signs = sum(char in _WESTERN_SIGNS for char in high)
+    high = {char for char in evidence.decode("cp1252") if not char.isascii()}
     runs = _HIGH_RUN.findall(evidence)
-    single = sum(len(run) <= 2 for run in runs)
-    return letters + signs == len(high) and letters > 0 and single >= 0.95 * len(runs)
+    return (
+        high <= _WESTERN | _WESTERN_SIGNS
+        and not high.isdisjoint(_WESTERN)
+        and sum(len(run) <= 2 for run in runs) >= 0.95 * len(runs)
+        and not any(high & some and high & others for some, others in _NOT_TOGETHER)
+    )
 
 
 def _decodes(data: bytes, encoding: str) -> bool:

@@ -97,19 +97,22 @@ def _quoting_trouble(error: csv.Error) -> str:
 def json_rows(lines: Iterable[str], address_name: str | None) -> Iterator[Recipient | BadRow]:
     """Objects, one a line. `address_name` is `--address-column`."""
     book = AddressBook()
-    found: str | None = None
+    found, met = "", None
     for row, line in enumerate(lines, start=1):
-        if line.isspace():
+        line = line.strip()
+        if not line:
             continue
         try:
             fields = _json_object(line)
-            if found is None or found not in fields:
+            names = tuple(fields)
+            if names != met:  # nearly all lines of a file have the same fields
                 found = _address_key_in(fields, address_name)
+                met = names
             address = _address_value(fields.pop(found))
             key, destination = book.look_up(address)
             _check_fields(fields)
         except _BadLine as bad:
-            yield BadRow(row, line.strip(), str(bad))
+            yield BadRow(row, line, str(bad))
         except BadAddress as error:
             yield BadRow(row, address, str(error) if address else "it has no address")
         else:

@@ -56,7 +56,7 @@ class RecipientFile:
         self.where = f"--recipients {path}" if path is not None else "--recipients, standard input"
         named = named_encoding(encoding) if encoding is not None else None
         self._stream, self.size_bytes = open_bytes(path, stdin, self.where)
-        self._is_ours = path is not None
+        self._is_ours = self._stream is not stdin
         self._start = self._stream.tell()
         self._lines = _lines(self._stream, "utf-8")
         self.kind: Kind
