@@ -54,11 +54,11 @@ WHERE (message.state NOT IN ('queued', 'sending', 'sent') OR (message.attempts >
 ORDER BY message.id DESC LIMIT :limit
 
 -- name: list_messages_of_address
--- By campaign, since (campaign, address) is the index there is; the plus keeps SQLite from reading all messages in order
--- of their ids instead.
+-- By campaign, since (campaign, address) is the index there is. CROSS keeps SQLite from reading all messages in order of
+-- their ids instead.
 SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
        attempt.enhanced, attempt.category, coalesce(nullif(message.reason, ''), attempt.text, ''), attempt.relay
-FROM campaign JOIN message ON message.campaign_id = campaign.id AND message.address_key = :key
+FROM campaign CROSS JOIN message ON message.campaign_id = campaign.id AND message.address_key = :key
 LEFT JOIN attempt ON attempt.message_id = message.id AND attempt.n = message.attempts
 WHERE (:after IS NULL OR message.id < :after)
   AND (:campaign IS NULL OR message.campaign_id = :campaign)
@@ -67,7 +67,7 @@ WHERE (:after IS NULL OR message.id < :after)
   AND (:relay IS NULL OR attempt.relay = :relay)
   AND (:code IS NULL OR attempt.code = :code)
   AND (:since IS NULL OR attempt.started_at >= :since)
-ORDER BY +message.id DESC LIMIT :limit
+ORDER BY message.id DESC LIMIT :limit
 
 -- name: show_message
 SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
