@@ -124,7 +124,7 @@ async def aiosmtplib_alone(port: int, messages: int, connections: int) -> None:
     left = iter(range(messages))
 
     async def send() -> None:
-        client = aiosmtplib.SMTP("127.0.0.1", port, start_tls=False)
+        client = aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False)
         await client.connect()
         for n in left:
             await client.sendmail(SENDER, [f"user{n}@example.test"], body)
