@@ -21,7 +21,7 @@ ENDED_BADLY: Final = 5
 WORK_LEFT: Final = 6
 
 
-@app.command(examples=("mailer worker", "mailer worker --until-empty --max-failed 1%"))
+@app.command(examples=("mailer worker", "mailer worker --until-empty --max-failed 1%"), uvloop=True)
 @click.option("--until-empty", is_flag=True, help="End when nothing is left to send; waits for retries.")
 @click.option("--no-wait", is_flag=True, help="With --until-empty: end when nothing is due now.")
 @click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes to run.")
