@@ -17,10 +17,10 @@ CASES = pytest.mark.parametrize("case", cases(), ids=lambda case: case.folder.na
 @CASES
 def test_it_is_refused_with_a_sentence_and_nothing_is_half_done(case: Case, tmp_path: Path) -> None:
     done = run(case, tmp_path / "run")
-    stderr = done.ran.stderr.strip("\n")
-    assert done.pattern(case.stderr.strip("\n")).fullmatch(stderr), f"stderr was\n{stderr}"
+    expect(done.difference(case.stderr, done.ran.stderr))
     assert done.ran.exit == case.exit
-    assert case.stdout == "*" or done.pattern(case.stdout.strip("\n")).fullmatch(done.ran.stdout.strip("\n"))
+    if case.stdout != "*":
+        expect(done.difference(case.stdout, done.ran.stdout))
     assert unexpected(case, done) == [], "files were changed, created or removed"
     assert {path.name: rows_left(path) for path in done.created if rows_left(path)} == {}
 
@@ -36,7 +36,12 @@ def test_with_json_it_is_refused_with_the_same_sentence_as_a_document(case: Case
     assert error["exit"] == case.exit
     lines = [f"mailer: {error['message']}", *(f"  {line}" for line in (error["hint"] or "").splitlines())]
     notes = done.ran.stderr.splitlines()[:-1]
-    assert done.pattern(case.stderr.strip("\n")).fullmatch("\n".join([*notes, *lines]))
+    expect(done.difference(case.stderr, "\n".join([*notes, *lines])))
+
+
+def expect(difference: str) -> None:
+    if difference:
+        pytest.fail(difference, pytrace=False)
 
 
 def test_there_are_cases() -> None:

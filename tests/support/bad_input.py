@@ -17,7 +17,7 @@ from typing import Any, Final
 from support.cli import Cli, Ran
 from support.stages import STAGES
 
-__all__ = ["Case", "Run", "cases", "run"]
+__all__ = ["Case", "Run", "cases", "rows_left", "run", "unexpected"]
 
 FOLDER: Final = Path(__file__).parents[1] / "bad_input"
 
@@ -54,10 +54,11 @@ class Run:
     created: list[Path]
     placeholders: Mapping[str, str]
 
-    def pattern(self, expected: str) -> re.Pattern[str]:
-        """`expected` as a pattern for the whole of what was written."""
-        text = _filled(expected, self.placeholders)
-        return re.compile(".*".join(re.escape(part) for part in text.split("{any}")))
+    def difference(self, expected: str, said: str) -> str:
+        """Both texts if `said` is not what was expected, otherwise nothing. Blank lines around them do not count."""
+        expected, said = _filled(expected.strip("\n"), self.placeholders), said.strip("\n")
+        pattern = ".*".join(re.escape(part) for part in expected.split("{any}"))
+        return "" if re.fullmatch(pattern, said) else f"expected\n{expected}\n\nsaid\n{said}"
 
 
 def cases() -> list[Case]:
