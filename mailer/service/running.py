@@ -125,8 +125,10 @@ async def _incarnation(
 ) -> Outlook:
     lines: list[Line] = []
     told: list[Callable[[], None]] = []
+    said: dict[str, str] = {}
 
     def changed() -> None:
+        _say_changes([line.pool for line in lines], said, when)
         for tell in told:
             tell()
 
@@ -204,6 +206,21 @@ async def _incarnation(
     finally:
         recorder.close(unlink=is_settled)
     return left
+
+
+def _say_changes(pools: Sequence[RelayPool], said: dict[str, str], when: Callable[[int], str]) -> None:
+    """Log what has become of each relay since `said`, which is brought up to date."""
+    for pool in pools:
+        if said.get(pool.name, "ready") == pool.state:
+            continue
+        said[pool.name] = pool.state
+        until = when(pool.paused_until_us) if pool.paused_until_us is not None else None
+        if pool.state == "stopped":
+            log.error("relay.stopped", relay=pool.name, reason=pool.reason)
+        elif pool.state == "paused":
+            log.warning("relay.paused", relay=pool.name, reason=pool.reason, until=until)
+        else:
+            log.info("relay.trying", relay=pool.name)
 
 
 def _line(relay: Relay, pool: RelayPool, slots: int) -> Line:
