@@ -251,7 +251,7 @@ class RelayPool:
     def _failed(self, failure: RelayFailure) -> None:
         before = self._breaker.state
         pause_s = self._breaker.failed(failure, self._clock())
-        if pause_s and self._group is not None and not self._wants_close.is_set():
+        if pause_s and self._group is not None and not self._is_ending:
             self._pausing = self._group.create_task(self._pause(pause_s), name=f"pause of {self.name}")
         if self._breaker.state != before:
             self._on_change()
@@ -280,11 +280,6 @@ class RelayPool:
             self._no_longer_opening()
             if self._may_widen:
                 self._widen_backoff.reset()
-            if self._is_ending:
-                # Up to Python 3.11 asyncio.wait_for returns a result that came together with a cancellation, and the
-                # cancellation is lost. Whoever waits for the end of this task would wait for it to be idle.
-                connection.cut("stopped")
-                return
             self._established.add(connection)
             self._breaker.logged_in()
             self._pump_soon()
@@ -292,7 +287,7 @@ class RelayPool:
             if self._is_abandoning:
                 connection.abandon_body()
             failure = await connection.gone
-            if failure is not None and not self._wants_close.is_set():
+            if failure is not None and not self._is_ending:
                 self._failed(failure)
         except RelayFailure as failure:
             self._no_longer_opening()
@@ -325,6 +320,8 @@ class RelayPool:
         return opened.connection
 
     def _not_opened(self, failure: RelayFailure) -> None:
+        if self._is_ending:
+            return  # it says more about our going away than about the relay
         is_about_login = failure.phase is Phase.AUTH and failure.is_permanent
         if self._established and not is_about_login:
             if self._widening is None and self._group is not None:

@@ -16,6 +16,7 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final, cast
 
@@ -87,9 +88,18 @@ async def open_session(
     A cancellation, like a failure, leaves nothing open.
     """
     opener = _Opener(settings, context, transcript)
+    opening = asyncio.ensure_future(opener.open())
     try:
-        return await opener.open()
+        return await asyncio.shield(opening)
     except BaseException:
+        # Up to Python 3.11 the wait_for inside aiosmtplib returns what came in the moment of a cancellation and forgets
+        # that it was cancelled; the next step would then be waited for in full. So it is told until it has heard.
+        while not opening.done():
+            opening.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+        if not opening.cancelled():
+            opening.exception()  # has been seen: it is the one that is raised here, or came too late to matter
         opener.abort()
         raise
 

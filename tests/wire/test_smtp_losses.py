@@ -22,6 +22,7 @@ from mailer.core.message import Ending
 from mailer.core.progress import Step
 from mailer.errors import StoreError
 from mailer.smtp import RelayPool
+from mailer.smtp.body import PIECE_BYTES
 from mailer.smtp.session import Tap
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -307,19 +308,52 @@ def test_a_pool_that_is_closed_or_cancelled_in_the_middle_finishes_each_message_
 
 
 @LOOPS
-def test_an_answer_that_had_arrived_when_the_pool_was_closed_counts(loop: str) -> None:
+def test_an_answer_that_had_arrived_when_the_connection_was_cut_counts(loop: str) -> None:
     parcel = Parcel()
 
     async def main() -> None:
         async with running_pool(settings_for(server.port)) as pool:
             pool.submit(parcel)
-            # The loop is held up here, so that the answer is in the kernel and nobody has read it.
             await until(lambda: Step.END_BEGUN in parcel.steps)
+            # The loop is held up here, so that the answer is in the kernel and nobody has read it.
             server.events["answered"].wait(20)
+            (connection,) = pool._established
+            connection.cut("stopped")
+            assert parcel.brief == "answered end-of-data 250"
 
     with scripted_server(HELLO + MESSAGE + "then: answered\nhold") as server:
         run_on(loop, main())
-    assert parcel.brief == "answered end-of-data 250"
+
+
+@LOOPS
+def test_an_answer_counts_that_arrived_right_before_a_write_that_failed(loop: str) -> None:
+    """The server answers, and closes with a part of the message unread, after we looked and before we wrote."""
+
+    def note(step: Step) -> None:
+        if step is Step.END_BEGUN:
+            server.events["ending"].set()
+            server.events["closed"].wait(20)
+
+    def play(peer: Peer) -> None:
+        peer.say("220 relay ready")
+        peer.expect("EHLO *")
+        peer.say("250 relay")
+        peer.expect("MAIL FROM:<*>*")
+        peer.say("250 ok")
+        peer.expect("RCPT TO:<*>")
+        peer.say("250 ok")
+        peer.expect("DATA")
+        peer.say("354 go on")
+        peer.read(1)
+        server.events["ending"].wait(20)
+        peer.say("552 5.3.4 too much")
+        peer.close()
+        server.events["closed"].set()
+
+    # A piece that is written, and one that is written too late.
+    parcel = Parcel(chunks=(b"x" * 70 + b"\r\n", (b"y" * 62 + b"\r\n") * (PIECE_BYTES // 64)), on_note=note)
+    with scripted_server(play) as server:
+        assert send(loop, server, parcel) == ["answered end-of-data 552"]
 
 
 def test_abandoned_bodies_are_untouched_and_answers_are_waited_for() -> None:
