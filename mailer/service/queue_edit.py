@@ -15,7 +15,7 @@ from typing import Any, Final, Literal
 from mailer.content import Content, ContentFiles, read_content
 from mailer.core.address import domain_of
 from mailer.core.message import OnUncertain, State
-from mailer.errors import InputError, Refused
+from mailer.errors import InputError, Refused, UsageError
 from mailer.service.queue_difference import content_differences, setting_differences
 from mailer.service.queue_draft import (
     Draft,
@@ -29,7 +29,7 @@ from mailer.service.queue_draft import (
 from mailer.service.queue_rows import SHOWN, RowCheck
 from mailer.service.queue_settings import Settings
 from mailer.service.queue_when import parse_duration_us, parse_instant
-from mailer.store import Store
+from mailer.store import Campaign, Store
 
 __all__ = ["Changes", "Edited", "edit"]
 
@@ -92,7 +92,7 @@ async def edit(store: Store, name: str, changes: Changes, ground: Ground, *, std
     if changed:
         draft = edited(campaign.name, content, blobs, after, ground)
         await _refuse_if_somebody_does_not_fit(store, campaign.id, draft)
-        snapshot = draft.snapshot(campaign.created_at_us)
+        snapshot = replace(draft.snapshot(ground.now_us), expires_at_us=_deadline(campaign, after, changes, ground))
         version = await store.campaigns.edit(name, snapshot)
     campaign = await store.campaigns.find(name)
     counts = (await store.reading.status(name)).campaigns[0]
@@ -173,6 +173,18 @@ def _changed_settings(old: Settings, before: Content, after: Content, changes: C
     if "expires_at_us" in changed or "start_at_us" in changed:
         check_deadline(settings, ground)
     return settings
+
+
+def _deadline(campaign: Campaign, after: Settings, changes: Changes, ground: Ground) -> int | None:
+    """When the edited campaign ends. A length that was typed now counts from now: from queueing it might be over."""
+    if changes.expires_in or after.expires_in_us is None:
+        return after.deadline_us(ground.now_us)
+    if changes.start_at is None:
+        return campaign.expires_at_us
+    deadline = after.deadline_us(campaign.created_at_us)
+    if deadline is not None and deadline <= ground.now_us:
+        raise UsageError("with that start the deadline lies in the past: nothing would be sent.", "Add --expires-in.")
+    return deadline
 
 
 def _instant(text: str | None, ground: Ground, option: str) -> int | None:

@@ -18,6 +18,7 @@ from mailer.content import ContentFiles, RecipientFile, open_recipients
 from mailer.core.clock import SECOND_US
 from mailer.errors import InputError, MailerError, NotFound, Refused
 from mailer.service.queue_draft import Draft, Ground, Wishes, draft_from_files
+from mailer.service.queue_edit import Changes, edit
 from mailer.service.queue_rows import BadRows, RowCheck, chunks, good_rows
 from mailer.service.queueing import CHUNK, Queued, queue
 from mailer.store import Store
@@ -42,9 +43,12 @@ class Desk:
         rows = "".join(f"user{n}@example.org,User {n}\n" for n in range(count))
         (self.folder / "list.csv").write_text(f"email,name\n{rows}{more}")
 
+    def ground(self) -> Ground:
+        """The desk's configuration, and its present."""
+        return Ground(load({}, file=self.folder / "config.toml", cwd=self.folder).config, "UTC", self.clock())
+
     def draft(self, subject: str = "Hello {{ name }}", **wishes: Any) -> Draft:
         """What is to be queued as `spring`."""
-        config = load({}, file=self.folder / "config.toml", cwd=self.folder).config
         files = ContentFiles(
             sender="news@example.com",
             subject=subject,
@@ -58,8 +62,7 @@ class Desk:
             variables={},
             list_name=None,
         )
-        ground = Ground(config, "UTC", self.clock())
-        return draft_from_files("spring", files, Wishes(**wishes), ground, stdin=bytes)
+        return draft_from_files("spring", files, Wishes(**wishes), self.ground(), stdin=bytes)
 
     @contextmanager
     def recipients(self) -> Iterator[RecipientFile]:
@@ -271,3 +274,15 @@ async def test_the_deadline_of_a_length_counts_from_the_start(desk: Desk) -> Non
     queued = await desk.queue(desk.draft(start_at="2027-01-15T09:00", expires_in="2h"))
     assert queued.start_at_us == start
     assert queued.deadline_us == start + 7_200 * SECOND_US
+
+
+async def test_a_length_that_an_edit_brings_counts_from_the_edit_and_stays(desk: Desk) -> None:
+    desk.write_list(3)
+    await desk.queue(desk.draft(expires_in="9d"))
+    desk.clock.forward(3 * 86_400 * SECOND_US)
+    async with desk.open() as store:
+        edited = await edit(store, "spring", Changes(expires_in="2h"), desk.ground(), stdin=bytes)
+        assert edited.deadline_us == desk.clock() + 7_200 * SECOND_US
+        desk.clock.forward(3_600 * SECOND_US)
+        again = await edit(store, "spring", Changes(subject="Other"), desk.ground(), stdin=bytes)
+        assert again.deadline_us == edited.deadline_us
