@@ -190,7 +190,7 @@ async def bench_load(folder: Path, count: int) -> None:
     async with await Store.open(folder / "load.db", create=True) as store:
         took = await load(store, "news", count)
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-    print(f"\nloading {count:,}: {took:.2f} s, {count / took:,.0f} a second, {grown:.0f} MB more at the peak")
+    print(f"loading {count:,}: {took:.2f} s, {count / took:,.0f} a second, {grown:.0f} MB more at the peak\n")
 
 
 async def bench_reading(folder: Path, count: int) -> None:
@@ -246,8 +246,8 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(dir=args.folder) as name:
         folder = Path(name)
         print(f"SQLite {sqlite3.sqlite_version}, fsync {fsync_us(folder):,.0f} µs\n")
+        await bench_load(folder, 10_000 if args.quick else 100_000)  # first: memory is told by the peak of the process
         await bench_exchange(folder, 4_000 if args.quick else 40_000)
-        await bench_load(folder, 10_000 if args.quick else 100_000)
         await bench_reading(folder, 100_000 if args.quick else 1_000_000)
 
 

@@ -104,10 +104,15 @@ async def delete(database: Database, clock: Clock, rest: Rest, name: str) -> int
     """Remove a campaign that has ended, with everything recorded of it; how many messages that were.
 
     It is `cancelled` from the first moment on, so that nobody adds to it meanwhile. Raises Refused for one that goes on
-    and for one that is being loaded.
+    and for one that is being loaded. What a load that was killed left goes first, and with it a campaign that was never
+    released.
     """
+    async with database.reading() as tx:
+        await find_campaign(tx, name)
     await remove_dead_load(database, clock, rest, name, "deleting")
     async with database.transaction() as tx:
+        if await tx.one("campaign_by_name", name=name) is None:
+            return 0
         campaign = await find_campaign(tx, name)
         if campaign.state not in ("finished", "cancelled"):
             raise Refused(

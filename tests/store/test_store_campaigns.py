@@ -272,6 +272,14 @@ async def test_a_campaign_that_is_being_loaded_is_not_deleted_and_what_a_killed_
     assert (await store.reading.table_counts())["messages"] == 0
 
 
+async def test_a_campaign_whose_only_load_was_killed_is_removed_by_deleting_it(store: Store, clock: Clock) -> None:
+    load = await store.begin_load("news", loader="x", new=snapshot())
+    await load.add(recipients(9))
+    clock.forward(SILENT_US)
+    assert await store.campaigns.delete("news") == 0
+    assert await store.campaigns.find_or_none("news") is None
+
+
 async def test_a_deletion_that_was_cut_off_is_gone_on_with_and_nobody_adds_to_it_meanwhile(
     store: Store, clock: Clock
 ) -> None:

@@ -212,6 +212,8 @@ class Queue(RuleBasedStateMachine):
         if how in ("release", "hold") and model.state in ("cancelling", "cancelled"):
             self.refused(load.release(hold=how == "hold"))
             how = "remove"
+        if how == "kill" and len(self.loads) > 1:
+            return  # the time until it is noticed would be too long for the others
         if how == "kill":  # and somebody notices later, by the same command
             self.clock.forward(SILENT_US)
             del self.loads[name]
