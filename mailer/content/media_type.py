@@ -25,6 +25,7 @@ _BY_EXTENSION: Final = {
     ".ics": "text/calendar",
     ".ico": "image/vnd.microsoft.icon",
     ".jpg": "image/jpeg",
+    ".js": "text/javascript",
     ".md": "text/markdown",
     ".odt": "application/vnd.oasis.opendocument.text",
     ".ods": "application/vnd.oasis.opendocument.spreadsheet",

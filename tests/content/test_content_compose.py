@@ -135,6 +135,15 @@ def test_headers_are_complete_and_each_stands_once() -> None:
     ]
 
 
+def test_a_text_file_says_its_charset_where_it_is_utf_8() -> None:
+    utf_8, latin = "Grüße\r\n.\nEnde".encode(), "Grüße".encode("latin-1")
+    made = content(attachments=(part("a.txt", "text/plain", utf_8), part("b.csv", "text/csv", latin)))
+    _, first, second = read(compose(compiled(made, utf_8, latin), name="A", code="")).iter_parts()
+    assert first["Content-Type"] == 'text/plain; charset="utf-8"'
+    assert second["Content-Type"] == "text/csv"
+    assert [each.get_payload(decode=True) for each in (first, second)] == [utf_8, latin]
+
+
 def test_a_message_is_the_same_on_every_attempt() -> None:
     made = content(html="<p>{{ name }}</p>", attachments=(part("a.pdf", "application/pdf", PDF),))
     first, second = (compose(compiled(made, PDF), name="Zoë", code="1") for _ in range(2))
@@ -255,6 +264,14 @@ def test_a_header_that_comes_out_empty_is_left_out() -> None:
     made = compiled(content(headers=(("X-Vip", "{% if vip %}yes{% endif %}"),)))
     assert read(compose(made, name="A", code="", vip=True))["X-Vip"] == "yes"
     assert "X-Vip" not in read(compose(made, name="A", code="", vip=False))
+
+
+def test_a_template_may_count_and_repeat() -> None:
+    text = (
+        "{% set ns = namespace(n=0) %}{% for i in range(3) %}{% set ns.n = ns.n + i * 2 %}{% endfor %}{{ ns.n }}"
+        "{{ '-' * 3 }}{{ 2 ** 10 }}{{ 1.5 * 2 }}{{ [0] * 2 }}{{ 3 * '=' }}"
+    )
+    assert compiled(content(subject="s", text=text)).preview("a@b.example", {}).text == "6---10243.0[0, 0]==="
 
 
 def test_a_preview_is_what_a_person_reads() -> None:
