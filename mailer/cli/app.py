@@ -137,8 +137,8 @@ def command(
     """Make a command of the function below; its docstring is the help.
 
     `examples` are two whole command lines, shown at the end of the help and parsed by a test. `shows` says that the
-    command writes data through `output.emit`, and so takes `--format`; `uvloop` that it sends, and so runs on the faster
-    event loop where that is installed.
+    command writes data through `output.emit`, and so takes `--format`; `uvloop` that it sends, and so runs on the
+    faster event loop where that is installed.
     """
 
     def decorate(body: Body) -> Command:

@@ -35,11 +35,10 @@ async def command(session: Session, name: str | None, watch: bool, wait: bool, m
             f"--watch shows again and again, and --format {session.format} is one document.",
             "Take --format jsonl, a document a line, or --wait, which shows the end.",
         )
-    from mailer.cli.known import known_to
-    from mailer.store import Store
+    from mailer.cli.known import Known
 
-    known = known_to(session)
-    async with await Store.open(known.database, create=False, lock_wait_s=known.lock_wait_s) as store:
+    known = Known.of(session.config)
+    async with session.store() as store:
         if wait:
             return await _wait(session, store, known, name, max_failed, watch=watch)
         if watch:
