@@ -48,7 +48,9 @@ def build_skeleton(content: Content, blobs: Mapping[str, bytes]) -> Skeleton:
         before += _open("multipart/mixed", boundary("m"))
         tail = [*_parts(content.attachments, blobs, boundary("m"), inline=False), *tail]
     if content.inline:
-        before += _open("multipart/related", boundary("r"), type_="multipart/alternative")
+        # The type of its first part (RFC 2387 section 3.1).
+        first = "multipart/alternative" if content.html is not None else "text/plain"
+        before += _open("multipart/related", boundary("r"), type_=first)
         tail = [*_parts(content.inline, blobs, boundary("r"), inline=True), *tail]
     before_html = b""
     if content.html is not None:
