@@ -1,4 +1,4 @@
-"""The driver for SQLite: a connection, transactions, and its errors turned into sentences.
+"""The driver for SQLite: a connection and its transactions.
 
 Rules:
 1. Autocommit outside `transaction()`; writers start with BEGIN IMMEDIATE, so that a lock is waited for at the start
@@ -28,6 +28,7 @@ import aiosqlite
 from mailer.errors import StoreError
 from mailer.store.disk_trouble import disk_trouble
 from mailer.store.queries import queries
+from mailer.store.sqlite_trouble import translated
 
 Row = tuple[Any, ...]
 T = TypeVar("T")
@@ -143,7 +144,7 @@ class Database:
     async def _connect(self, *, create: bool) -> _Connection:
         # `mode=rw` so that a database that vanished is an error and not an empty new one.
         uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
-        with _translated(self.path):
+        with translated(self.path):
             connection = await _open_file(uri, uri=True, isolation_level=None, timeout=self._lock_wait_s)
             try:
                 await connection.executescript(
@@ -202,7 +203,7 @@ class Database:
         """
         async with self._lock:
             connection = await self._open_connection()
-            with _translated(self.path):
+            with translated(self.path):
                 return await connection.visit(partial(_transact, body))
 
     @asynccontextmanager
@@ -215,7 +216,7 @@ class Database:
     async def _begun(self, begin: str) -> AsyncIterator[Transaction]:
         async with self._lock:
             connection = await self._open_connection()
-            with _translated(self.path):
+            with translated(self.path):
                 try:
                     await connection.execute(begin)
                     yield Transaction(connection)
@@ -231,7 +232,7 @@ class Database:
         """The first value of `PRAGMA name`."""
         async with self._lock:
             connection = await self._open_connection()
-            with _translated(self.path):
+            with translated(self.path):
                 rows = list(await connection.execute_fetchall(f"PRAGMA {name}"))
         return rows[0][0] if rows else None
 
@@ -246,7 +247,7 @@ class Database:
         async with self._lock:
             connection = await self._open_connection()
             try:
-                with _translated(target):
+                with translated(target):
                     copy = await _open_file(unfinished)
                     try:
                         await connection.backup(copy, pages=-1)
@@ -311,60 +312,3 @@ def _name_for_ever(source: Path, target: Path) -> None:
             os.close(folder)
     except OSError as error:
         raise disk_trouble("The backup cannot be made", target, error) from error
-
-
-class _translated:  # noqa: N801 - reads as a word: `with _translated(path)`
-    """Turns sqlite3's errors into StoreError: a sentence, a hint, and whether waiting can help."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, sqlite3.Error):
-            raise translate(error, self.path) from error
-
-
-def translate(error: sqlite3.Error, path: Path) -> StoreError:
-    """What a person should read for an error of SQLite's, by its primary result code."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    sentence, hint, can_wait = _ERRORS.get(code, ("the database at {path} answered: {error}", "", False))
-    return StoreError(sentence.format(path=path, error=error), hint.format(path=path), can_wait=can_wait)
-
-
-_ERRORS: Final[Mapping[int, tuple[str, str, bool]]] = {
-    sqlite3.SQLITE_BUSY: (
-        "the database at {path} is locked by another program",
-        "Find it with `fuser {path}`; mailer itself never holds the lock for long.",
-        True,
-    ),
-    sqlite3.SQLITE_LOCKED: ("the database at {path} is locked by another program", "", True),
-    sqlite3.SQLITE_READONLY: (
-        "the database at {path} cannot be written",
-        "Check the permissions of the file and of its folder: SQLite writes {path}-wal beside it.",
-        False,
-    ),
-    sqlite3.SQLITE_FULL: ("no space left for the database at {path}", "Free some space on that disk.", True),
-    sqlite3.SQLITE_CANTOPEN: (
-        "the database at {path} cannot be opened",
-        "Check that the folder exists and that this user may write in it.",
-        False,
-    ),
-    sqlite3.SQLITE_NOTADB: (
-        "{path} is not a mailer database",
-        "Check [database] url; this file is something else.",
-        False,
-    ),
-    sqlite3.SQLITE_CORRUPT: (
-        "the database at {path} is damaged",
-        "Stop all workers, keep a copy of the file, and restore a backup (`mailer db backup` makes them).",
-        False,
-    ),
-    sqlite3.SQLITE_IOERR: (
-        "the disk that holds {path} answered with an error: {error}",
-        "Look at the system log; nothing is sent while outcomes cannot be recorded.",
-        True,
-    ),
-}
