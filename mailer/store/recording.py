@@ -35,12 +35,14 @@ async def record(
         if attempt is not None:
             attempts.append([
                 outcome.message_id, attempt.n, attempt.started_at_us, attempt.duration_us, attempt.relay, attempt.phase,
-                attempt.code, attempt.enhanced, attempt.text, attempt.category, attempt.tls, attempt.note, claim,
+                attempt.code, storable(attempt.enhanced), storable(attempt.text), attempt.category,
+                storable(attempt.tls), storable(attempt.note), claim,
             ])  # fmt: skip
             ended[outcome.campaign_id] += 1
         changes.append([
-            outcome.message_id, outcome.state, outcome.due_at_us, outcome.reason, outcome.refusals, outcome.losses,
-            outcome.first_refused_at_us, int(outcome.in_doubt), int(attempt is not None), outcome.version,
+            outcome.message_id, outcome.state, outcome.due_at_us, storable(outcome.reason), outcome.refusals,
+            outcome.losses, outcome.first_refused_at_us, int(outcome.in_doubt), int(attempt is not None),
+            outcome.version,
         ])  # fmt: skip
         tally[outcome.lane_id, State.SENDING] -= 1
         tally[outcome.lane_id, outcome.state] += 1
@@ -78,3 +80,13 @@ async def settle_tally(tx: Transaction, tally: Counter[tuple[int, str]], now: in
     quiet = [lane for lane, state, count in counts if state == State.SENDING and count == 0]
     if quiet:
         await tx.all("finish_campaigns", lanes=json.dumps(quiet), now=now)
+
+
+def storable(text: str | None) -> str | None:
+    """`text` with U+FFFD for what SQLite would not give back: half characters, which it cannot decode, and NUL.
+
+    A server says what it likes, and what is recorded once must be readable for ever.
+    """
+    if text is None or (text.isascii() and "\0" not in text):
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from support.store import (
@@ -19,6 +20,7 @@ from support.store import (
     UNTOUCHED,
     Clock,
     all_settled,
+    answered,
     campaign_state,
     claim,
     queue,
@@ -34,6 +36,7 @@ from support.store import (
 
 from mailer.core.clock import DAY_US, HOUR_US, MINUTE_US, SECOND_US
 from mailer.core.message import Claimed, Ending, Result, State
+from mailer.core.reply import Reply
 from mailer.store import Exchanger, Fenced, Route, Store, Want
 from mailer.store.exchange import TURN
 
@@ -471,7 +474,27 @@ async def test_it_takes_only_what_its_relay_may_carry(store: Store) -> None:
     assert (await mine.exchange([], [nobody], only_campaign=campaign)).messages == ()
 
 
-# Cost
+# What servers say
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        ("no \udc80\udcff bytes", "no \ufffd\ufffd bytes"),
+        ("cut\0off", "cut\ufffdoff"),
+        ("\ud83d", "\ufffd"),
+        ("用户不存在 \U0001f600", "用户不存在 \U0001f600"),
+    ],
+)
+async def test_whatever_a_server_says_can_be_read_again(store: Store, clock: Clock, said: str, kept: str) -> None:
+    worker = await register(store)
+    await queue(store, "news", recipients(1))
+    (message,) = await claim(worker, 1)
+    result = replace(answered(Reply(550, None, said)), tls=said, note=said)
+    await worker.exchange([replace(settled(message, result, clock), reason=said)], [])
+    found = await store.reading.message(message.message_id)
+    (attempt,) = found.attempts
+    assert (attempt.text, attempt.tls, attempt.note, found.reason) == (kept, kept, kept, kept)
 
 
 async def test_the_accepted_reply_is_kept_word_for_word(store: Store, clock: Clock) -> None:
