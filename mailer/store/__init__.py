@@ -23,7 +23,6 @@ from mailer.store.loading import Load, NewRow, begin_load
 from mailer.store.reading import (
     CampaignStatus,
     ExportRow,
-    LoadInProgress,
     MessageDetail,
     MessageSummary,
     Reading,
@@ -45,7 +44,6 @@ __all__ = [
     "Finding",
     "Left",
     "Load",
-    "LoadInProgress",
     "MessageDetail",
     "MessageSummary",
     "NewRow",

@@ -12,7 +12,6 @@ from mailer.core.message import Attempt, OnUncertain, Phase, State
 from mailer.core.replies import Category
 from mailer.errors import NotFound
 from mailer.store.campaign import find_campaign
-from mailer.store.loading import SILENT_US
 from mailer.store.sqlite import Database, Row, Transaction
 from mailer.store.workers import Worker
 
@@ -127,19 +126,6 @@ class ExportRow:
     last_attempt_at_us: int | None
     fields: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class LoadInProgress:
-    """A load that has been neither released nor removed."""
-
-    loader: str
-    """Host and pid of the command."""
-    heartbeat_at_us: int
-    rows: int
-    """Written so far."""
-    is_silent: bool
-    """It was taken for dead: the next load into the campaign removes what it left."""
 
 
 class Reading:
@@ -281,28 +267,6 @@ class Reading:
         """Names, newest first, for completion."""
         async with self._database.reading() as tx:
             return [row[0] for row in await tx.all("campaign_names", limit=1_000)]
-
-    async def next_due_us(self, campaign_id: int) -> int | None:
-        """When the first waiting message of the campaign is due."""
-        async with self._database.reading() as tx:
-            row = await tx.one("next_due_of_campaign", campaign=campaign_id)
-        return row[0] if row else None
-
-    async def load_of(self, name: str) -> LoadInProgress | None:
-        """The load into campaign `name` that has not ended, or None."""
-        async with self._database.reading() as tx:
-            row = await tx.one("load_in_progress", campaign=(await find_campaign(tx, name)).id)
-        if row is None:
-            return None
-        loader, heartbeat_at_us, rows = row
-        return LoadInProgress(loader, heartbeat_at_us, rows, is_silent=self._clock() - heartbeat_at_us >= SILENT_US)
-
-    async def table_counts(self) -> dict[str, int]:
-        """How large the database is, in rows."""
-        async with self._database.reading() as tx:
-            row = await tx.one("table_counts")
-        names = ("campaigns", "messages", "lanes", "in_hand", "live_workers")
-        return dict(zip(names, row or (0,) * len(names), strict=True))
 
 
 def _asks_for_trouble(states: Sequence[State], category: str | None, code: int | None) -> bool:

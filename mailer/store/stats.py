@@ -20,7 +20,6 @@ class Stats:
     file_bytes: int
     wal_bytes: int
     """Size of the file `-wal` beside it: grows while a reader keeps an old state open."""
-    pages: int
     free_pages: int
     """Pages that a deletion left behind; new rows take them again."""
     page_bytes: int
@@ -32,8 +31,8 @@ class Stats:
 
 async def stats(database: Database, clock: Clock) -> Stats:
     """Sizes and counts; cheap however many messages there are, but for the attempts, which are counted."""
-    pages, free, page_bytes, version = [
-        int(await database.pragma(name)) for name in ("page_count", "freelist_count", "page_size", "user_version")
+    free, page_bytes, version = [
+        int(await database.pragma(name)) for name in ("freelist_count", "page_size", "user_version")
     ]
     async with database.reading() as tx:
         rows: dict[str, int] = dict(await tx.all("row_counts"))
@@ -43,7 +42,6 @@ async def stats(database: Database, clock: Clock) -> Stats:
         version=version,
         file_bytes=_size(database.path),
         wal_bytes=_size(database.path.with_name(database.path.name + "-wal")),
-        pages=pages,
         free_pages=free,
         page_bytes=page_bytes,
         rows=rows,

@@ -45,7 +45,6 @@ class Left:
     due: int
     later: int
     sending: int
-    uncertain_lanes: int
     next_due_us: int | None
 
 

@@ -233,7 +233,7 @@ async def test_a_bad_row_at_the_end_takes_everything_back(desk: Desk) -> None:
     async with desk.open() as store:
         with pytest.raises(NotFound):
             await store.campaigns.find("spring")
-        assert (await store.reading.table_counts())["messages"] == 0
+        assert (await store.stats()).rows["messages"] == 0
         assert await store.check() == []
 
 

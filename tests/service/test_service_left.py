@@ -18,7 +18,6 @@ def left(
         due=due,
         later=later,
         sending=sending,
-        uncertain_lanes=0,
         next_due_us=12 if later else None,
     )
 

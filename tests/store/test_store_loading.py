@@ -199,7 +199,7 @@ async def test_a_refused_load_takes_everything_back_and_the_new_campaign_with_it
     await load.add(recipients(CHUNK + 1))
     await load.remove()
     assert await store.campaigns.find_or_none("news") is None
-    assert (await store.reading.table_counts())["messages"] == 0
+    assert (await store.stats()).rows["messages"] == 0
 
 
 async def test_a_refused_load_into_an_existing_campaign_takes_back_only_its_own(store: Store) -> None:
@@ -217,7 +217,7 @@ async def test_a_load_takes_back_all_of_its_own_although_newer_messages_were_rem
     await gone.remove()
     await load.add(recipients(3))
     await load.remove()
-    assert (await store.reading.table_counts())["messages"] == 0
+    assert (await store.stats()).rows["messages"] == 0
 
 
 async def test_a_load_into_a_campaign_that_was_cancelled_meanwhile_is_refused_and_can_be_removed(store: Store) -> None:
@@ -265,3 +265,13 @@ async def test_lanes_that_a_load_makes_follow_an_edit_that_came_in_between(store
     only_new = Want("qq", 9, lambda route: route.author == "other@example.com")
     await worker.exchange([], [only_new])  # meets the routes
     assert await states(store, "news") == {"sending": 2}
+
+
+async def test_a_load_that_was_given_up_can_be_taken_up_again_at_once(store: Store) -> None:
+    load = await store.begin_load("news", loader="here/1", new=snapshot())
+    await load.add(recipients(3))
+    await load.give_up()
+    again = await store.begin_load("news", loader="here/2", new=snapshot())
+    await again.add(recipients(2))
+    await again.release(hold=False)
+    assert (await store.reading.status("news")).campaigns[0].total == 2

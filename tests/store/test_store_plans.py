@@ -19,7 +19,6 @@ WHOLE = {
     "tally_new_messages",
     "status_tallies",  # a handful of rows a lane
     "row_counts",
-    "table_counts",
 }
 
 

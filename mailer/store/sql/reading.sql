@@ -20,9 +20,6 @@ SELECT relay, sum(CASE WHEN at >= :recent THEN sent ELSE 0 END), sum(sent), sum(
 SELECT relay_state.relay, relay_state.state, relay_state.reason, relay_state.paused_until, relay_state.connections
 FROM relay_state JOIN worker ON worker.id = relay_state.worker_id AND worker.state = 'live'
 
--- name: next_due_of_campaign
-SELECT min(ready.due_at) FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = :campaign
-
 -- name: list_messages
 SELECT message.id, campaign.name, message.address, message.state, message.due_at, message.attempts, attempt.code,
        attempt.enhanced, attempt.category, coalesce(nullif(message.reason, ''), attempt.text, ''), attempt.relay
@@ -92,10 +89,6 @@ ORDER BY message.address_key LIMIT :limit
 -- name: first_recipient
 SELECT address, fields FROM message WHERE campaign_id = :campaign AND (:key IS NULL OR address_key = :key) ORDER BY id LIMIT 1
 
--- name: table_counts
-SELECT (SELECT count(*) FROM campaign), (SELECT coalesce(sum(count), 0) FROM tally WHERE state <> 'in_doubt'),
-       (SELECT count(*) FROM lane), (SELECT count(*) FROM claim), (SELECT count(*) FROM worker WHERE state = 'live')
-
 -- name: row_counts
 SELECT 'campaigns', count(*) FROM campaign
 UNION ALL SELECT 'messages', coalesce(sum(count), 0) FROM tally WHERE state <> 'in_doubt'
@@ -114,9 +107,3 @@ SELECT min(coalesce((SELECT min(due_at) FROM ready WHERE lane_id = lane.id AND r
            coalesce((SELECT min(due_at) FROM ready WHERE lane_id = lane.id AND retry = 1), 9223372036854775807)) AS due_at
 FROM lane WHERE state = 'open'
   AND EXISTS (SELECT 1 FROM ready WHERE lane_id = lane.id) ORDER BY due_at LIMIT 1
-
--- name: load_in_progress
-SELECT load.loader, load.heartbeat_at,
-       (SELECT coalesce(sum(count), 0) FROM lane JOIN tally ON tally.lane_id = lane.id
-        WHERE lane.campaign_id = load.campaign_id AND lane.load_id = load.id AND tally.state <> 'in_doubt')
-FROM load WHERE load.campaign_id = :campaign
