@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 
 from mailer.core.address import wire_address
 from mailer.core.clock import SECOND_US, Clock
-from mailer.core.message import Claimed, Composed, Ending, Envelope, Outcome, Phase, Result
+from mailer.core.message import Claimed, Composed, Ending, Envelope, Outcome, Result
 from mailer.core.outcome import settle
 from mailer.core.progress import Step
-from mailer.core.reply import Reply
 from mailer.core.retry import RetryPolicy
 from mailer.errors import MailerError, StoreError
 from mailer.service.contents import Ready
@@ -52,7 +52,7 @@ class Surroundings:
 class WorkerDelivery:
     """A message in a worker's hands. Implements `mailer.smtp.Delivery`."""
 
-    __slots__ = ("_last", "_ready", "_refusal", "_shared", "claimed", "envelope", "is_ended")
+    __slots__ = ("_has_slot", "_ready", "_refusal", "_shared", "claimed", "envelope", "is_ended")
 
     def __init__(self, claimed: Claimed, ready: Ready, shared: Surroundings) -> None:
         self.claimed = claimed
@@ -60,7 +60,7 @@ class WorkerDelivery:
         self.is_ended = False
         self._ready = ready
         self._shared = shared
-        self._last: Step | None = None
+        self._has_slot = False  # in the flight recorder
         self._refusal: MailerError | None = None
 
     def compose(self) -> Composed:
@@ -77,7 +77,7 @@ class WorkerDelivery:
         if claimed.expires_at_us is not None and claimed.expires_at_us <= now:
             raise Expired(EXPIRED_NOTE)
         shared.recorder.begin(claimed.claim, claimed.message_id)
-        self._last = Step.COMPOSING
+        self._has_slot = True
         identity = mailer_id(shared.store_id, claimed.campaign_id, claimed.message_id)
         return self._ready.compiled.compose(
             claimed.address,
@@ -87,10 +87,9 @@ class WorkerDelivery:
             date=datetime.fromtimestamp(now // SECOND_US, UTC),
         )
 
-    def note(self, step: Step, *, phase: Phase | None = None, reply: Reply | None = None) -> None:
+    def note(self, step: Step) -> None:
         """Note a step before it is taken. Raises StoreError if it could not be noted: then it must not be taken."""
-        self._shared.recorder.note(self.claimed.claim, step, phase=phase, reply=reply)
-        self._last = step
+        self._shared.recorder.note(self.claimed.claim, step)
 
     def may_end(self) -> bool:
         """Whether the end of data may be written now."""
@@ -113,10 +112,8 @@ class WorkerDelivery:
 
     def _note_answer(self, result: Result) -> None:
         """Keep the answer where the death of this process cannot reach it until the exchange has committed."""
-        if result.ending is not Ending.ANSWERED or self._last in (None, Step.ANSWERED):
-            return
-        try:
-            self.note(Step.ANSWERED, phase=result.phase, reply=result.reply)
-        except StoreError:
-            # The answer is in our hands still, and the next exchange records it; `recorder.failure` stops all sending.
-            self._last = None
+        if result.ending is Ending.ANSWERED and self._has_slot:
+            # If it fails, the answer is in our hands still; the next exchange records it, and `recorder.failure` stops
+            # all sending.
+            with suppress(StoreError):
+                self._shared.recorder.note(self.claimed.claim, Step.ANSWERED, phase=result.phase, reply=result.reply)

@@ -115,7 +115,7 @@ class Recovery:
         expected = Identity(worker.incarnation, boot_id(), self._store.store_id)
 
         def judge(claimed: Claimed, claimed_at_us: int, deaths: int) -> Outcome:
-            result, _ = result_of(flight, expected, claimed.claim, relay=claimed.relay, claimed_at_us=claimed_at_us)
+            result = result_of(flight, expected, claimed.claim, relay=claimed.relay, claimed_at_us=claimed_at_us)
             if deaths >= MOST_DEATHS:
                 claimed, result = _poison(claimed, result, deaths)
             return settle(claimed, result, self._retry, self._clock(), self._random)

@@ -11,8 +11,7 @@ import asyncio
 import os
 import secrets
 import socket
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from random import Random
@@ -22,19 +21,20 @@ import structlog
 
 from mailer.config import Config, Relay, carries
 from mailer.core.clock import SECOND_US, Clock
-from mailer.core.message import State
-from mailer.errors import ConfigError, RelayError, StoreError
+from mailer.errors import ConfigError
 from mailer.service.chores import Chores
 from mailer.service.clocks import boot_clock, wall_clock
 from mailer.service.lease import Lease
 from mailer.service.left import Outlook, outlook
 from mailer.service.recovery import Recovery
 from mailer.service.relays import relay_settings
-from mailer.service.worker import Line, Tally, Terms, Worker
+from mailer.service.worker import Line, Run, Terms, Worker
 from mailer.smtp import RelayPool, Transcript
 from mailer.store import Fenced, Route, Store
 from mailer.store.flight import FlightRecorder, boot_id
 from mailer.store.flight_record import Identity
+
+__all__ = ["Job", "Share", "Summary", "run_worker"]
 
 log = structlog.get_logger("worker")
 
@@ -73,8 +73,6 @@ class Job:
 class Summary:
     """How a run ended."""
 
-    ended: Mapping[State, int]
-    """What came of messages, by state."""
     unanswered: int
     """Messages whose end of data had no answer when the worker left."""
     left: Outlook
@@ -98,18 +96,18 @@ async def run_worker(
     """
     if not config.relays:
         raise ConfigError("no relay is configured.", "`mailer init` sets one up in config.toml.")
-    tally = Tally()
+    run = Run()
     random = random or Random()  # noqa: S311 - jitter, not secrets
     while True:
         try:
-            left = await _incarnation(store, config, job, stop, tally, clock, boot, random, when)
+            left = await _incarnation(store, config, job, stop, run, clock, boot, random, when)
         except BaseExceptionGroup as group:
             error = _what_went_wrong(group)
             if not isinstance(error, Fenced):
                 raise error from group
             log.warning("worker.fenced", reason=error.message)
         else:
-            return Summary(Counter(tally.ended), tally.unanswered, left, was_stopped=stop.is_set())
+            return Summary(run.unanswered, left, was_stopped=stop.is_set())
 
 
 async def _incarnation(
@@ -117,7 +115,7 @@ async def _incarnation(
     config: Config,
     job: Job,
     stop: asyncio.Event,
-    tally: Tally,
+    run: Run,
     clock: Clock,
     boot: Clock,
     random: Random,
@@ -169,7 +167,7 @@ async def _incarnation(
         )
         worker = Worker(
             store, exchanger, recorder, lease, lines, terms,
-            stop=ending, tally=tally, clock=clock, random=random, on_trouble=recovery.could_not_reach_database,
+            stop=ending, run=run, clock=clock, random=random, on_trouble=recovery.could_not_reach_database,
         )  # fmt: skip
         chores = Chores(
             store,
@@ -290,6 +288,3 @@ def _stopped(route: Route | None, lines: Sequence[Line], *, or_paused: bool) -> 
     if all(line.pool.state in states for line in able):
         return "; ".join(f"relay {line.pool.name} {line.pool.state}: {line.pool.reason}" for line in able)
     return None
-
-
-__all__ = ["Job", "RelayError", "Share", "StoreError", "Summary", "run_worker"]

@@ -12,7 +12,6 @@ from mailer.core.clock import Clock
 from mailer.core.explain import advice_on
 from mailer.core.message import Composed, Ending, Envelope, Phase, Result
 from mailer.core.progress import Step
-from mailer.core.reply import Reply
 from mailer.core.verdict import Permanence, judge
 from mailer.errors import RelayError
 from mailer.service.relays import relay_settings
@@ -70,7 +69,7 @@ class _Trial:
         """Its bytes."""
         return self.composed
 
-    def note(self, step: Step, *, phase: Phase | None = None, reply: Reply | None = None) -> None:
+    def note(self, step: Step) -> None:
         """Nothing outlives this process."""
 
     def may_end(self) -> bool:

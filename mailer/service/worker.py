@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
@@ -70,15 +70,11 @@ class Terms:
 
 
 @dataclass
-class Tally:
-    """What came of the messages of one run, over all its incarnations."""
+class Run:
+    """What is counted over all incarnations of one run."""
 
-    ended: Counter[State] = field(default_factory=Counter)
-    """By state, every outcome that was recorded with an attempt or an end."""
-    held: int = 0
-    """Of the uncertain ones: those that are not sent again."""
     unanswered: int = 0
-    """Whose end of data had no answer when the worker left."""
+    """Messages whose end of data had no answer when the worker left."""
 
 
 class Worker:
@@ -94,7 +90,7 @@ class Worker:
         terms: Terms,
         *,
         stop: asyncio.Event,
-        tally: Tally,
+        run: Run,
         clock: Clock,
         random: Random,
         on_trouble: Callable[[], None] = lambda: None,
@@ -107,7 +103,7 @@ class Worker:
         self._lines = {line.pool.name: line for line in lines}
         self._terms = terms
         self._stop = stop
-        self._tally = tally
+        self._run = run
         self._clock = clock
         self._on_trouble = on_trouble
         self._hand = Hand((Room(line.pool.name, line.places, line.weight) for line in lines), most=terms.most_in_hand)
@@ -168,7 +164,7 @@ class Worker:
     def _end(self, claimed: Claimed, outcome: Outcome, result: Result) -> None:
         self._ended.append((claimed, outcome))
         if result.ending is Ending.UNKNOWN and self._stop.is_set():
-            self._tally.unanswered += 1
+            self._run.unanswered += 1
         _log_outcome(claimed, outcome, result)
         self._wake.set()
 
@@ -241,7 +237,6 @@ class Worker:
             raise
         self._hand.release(leaving)
         self._recorder.free(claimed.claim for claimed in leaving)
-        self._count(batch)
         self._hand.take(answer.messages)
         self._next_due_us = answer.next_due_us
         if wants:
@@ -286,13 +281,6 @@ class Worker:
         else:
             log.info("recorder.resumed")
             self._may_be_more = True
-
-    def _count(self, batch: Sequence[tuple[Claimed, Outcome]]) -> None:
-        for _, outcome in batch:
-            if outcome.attempt is not None or outcome.due_at_us is None:
-                self._tally.ended[outcome.state] += 1
-                if outcome.state is State.UNCERTAIN and outcome.due_at_us is None:
-                    self._tally.held += 1
 
     async def _hand_over(self, answer: Exchange) -> None:
         for claimed in answer.messages:

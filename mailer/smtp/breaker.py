@@ -1,6 +1,6 @@
 """Whether a relay may be used now: what its failures and successes come to. Pure: time and chance are handed in.
 
-- A permanent failure stops it, until the configuration is read again or an operator resets it.
+- A permanent failure stops it for the rest of this process: somebody has to act, and start the worker again.
 - A temporary one pauses it: 1 s, doubling to 5 min, with jitter so that many workers do not come back at once. Then
   one connection tries. It has succeeded when a message on it was answered; only that starts the waits from 1 s again.
 - At the start it is on trial, too: a wrong password is tried once, not once for every connection allowed.
@@ -88,9 +88,3 @@ class Breaker:
         self._backoff.reset()
         self.is_on_trial = False
         self.reason = ""
-
-    def reset(self) -> None:
-        """As new: an operator said so."""
-        self.state, self.reason, self.paused_until_us = "ready", "", None
-        self._backoff.reset()
-        self.is_on_trial = True

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from mailer.core.message import Composed, Envelope, Phase, Result
+from mailer.core.message import Composed, Envelope, Result
 from mailer.core.progress import Step
-from mailer.core.reply import Reply
 
 
 class Delivery(Protocol):
@@ -19,7 +18,7 @@ class Delivery(Protocol):
     def compose(self) -> Composed:
         """Its bytes. Called right before its MAIL; a MailerError ends it UNFIT, with the error's sentence as note."""
 
-    def note(self, step: Step, *, phase: Phase | None = None, reply: Reply | None = None) -> None:
+    def note(self, step: Step) -> None:
         """Called with ON_WIRE and END_BEGUN before the bytes that they speak of are written.
 
         If it raises MailerError, those bytes are not written, the connection is closed and the message ends UNTOUCHED.

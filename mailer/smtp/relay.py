@@ -158,12 +158,6 @@ class RelayPool:
         for connection in tuple(self._established):
             connection.abandon_body()
 
-    def reset(self) -> None:
-        """Use the relay again, whatever the breaker says: an operator has acted."""
-        self._breaker.reset()
-        self._on_change()
-        self._pump_soon()
-
     async def run(self) -> None:
         """Work until `close`. Owns every task of the pool; a cancellation finishes every message and leaves none."""
         if self._has_run:

@@ -32,31 +32,29 @@ _NOT_BEGUN: Final = "the worker died before it began with it"
 _ANSWERED: Final = "the worker died; its flight recorder had the answer"
 
 
-def result_of(
-    flight: DeadFlight | None, expected: Identity, claim: int, *, relay: str, claimed_at_us: int
-) -> tuple[Result, FlightRecord | None]:
-    """What became of `claim` of a dead worker, and the record that says so, if one does.
+def result_of(flight: DeadFlight | None, expected: Identity, claim: int, *, relay: str, claimed_at_us: int) -> Result:
+    """What became of `claim` of a dead worker.
 
     `flight` is the worker's adopted file, None if it is gone. `expected` is what the file must say to be evidence: the
     incarnation and the store of the claim's row, and the boot id of *now*. `relay` and `claimed_at_us` are the claim's
     own, for the attempt that is recorded.
     """
     if flight is None:
-        return _unknown(_NO_FILE, relay, claimed_at_us), None
+        return _unknown(_NO_FILE, relay, claimed_at_us)
     if not _is_its_own(flight, expected):
-        return _unknown(_NOT_ITS_OWN, relay, claimed_at_us), None
+        return _unknown(_NOT_ITS_OWN, relay, claimed_at_us)
     record = flight.records.get(claim)
     if record is not None and record.step is Step.ANSWERED:
-        return _from(record, Ending.ANSWERED, record.phase, relay, _ANSWERED), record
+        return _from(record, Ending.ANSWERED, record.phase, relay, _ANSWERED)
     if not _is_of_this_boot(flight, expected):
-        return _unknown(_RESTARTED, relay, claimed_at_us), record
+        return _unknown(_RESTARTED, relay, claimed_at_us)
     if record is not None:
         if record.step is Step.END_BEGUN:
-            return _from(record, Ending.UNKNOWN, Phase.END_OF_DATA, relay, _END_BEGUN), record
-        return _from(record, Ending.UNTOUCHED, None, relay, _UNTOUCHED), record
+            return _from(record, Ending.UNKNOWN, Phase.END_OF_DATA, relay, _END_BEGUN)
+        return _from(record, Ending.UNTOUCHED, None, relay, _UNTOUCHED)
     if flight.is_damaged:
-        return _unknown(_DAMAGED, relay, claimed_at_us), None
-    return Result(Ending.UNTOUCHED, relay=relay, started_at_us=claimed_at_us, note=_NOT_BEGUN), None
+        return _unknown(_DAMAGED, relay, claimed_at_us)
+    return Result(Ending.UNTOUCHED, relay=relay, started_at_us=claimed_at_us, note=_NOT_BEGUN)
 
 
 def claims_in_work(flight: DeadFlight | None, expected: Identity) -> frozenset[int]:

@@ -16,7 +16,6 @@ from support.smtpsink import SmtpSink
 
 from mailer.core.message import Composed, Ending, Envelope, Phase, Result
 from mailer.core.progress import Step
-from mailer.core.reply import Reply
 from mailer.smtp import RelayFailure, RelayPool, RelaySettings, Transcript, check_relay
 
 ME = "me@qq.test"
@@ -65,7 +64,7 @@ class Letter:
     def compose(self) -> Composed:
         return Composed((self.body,), len(self.body))
 
-    def note(self, step: Step, *, phase: Phase | None = None, reply: Reply | None = None) -> None:
+    def note(self, step: Step) -> None:
         self.steps.append(step)
 
     def may_end(self) -> bool:

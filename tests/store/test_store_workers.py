@@ -65,7 +65,7 @@ async def recover(
 
     def judge(claimed: Claimed, claimed_at_us: int, deaths: int) -> Outcome:
         deaths_of[claimed.message_id] = deaths
-        result, _ = result_of(flight, expected, claimed.claim, relay=claimed.relay, claimed_at_us=claimed_at_us)
+        result = result_of(flight, expected, claimed.claim, relay=claimed.relay, claimed_at_us=claimed_at_us)
         return settle(claimed, result, RETRY, clock(), Random(1))
 
     return await store.workers.recover(worker, claims_in_work(flight, expected), judge), deaths_of

@@ -12,9 +12,8 @@ from typing import Any
 
 import uvloop
 
-from mailer.core.message import Composed, Envelope, Phase, Result
+from mailer.core.message import Composed, Envelope, Result
 from mailer.core.progress import Step
-from mailer.core.reply import Reply
 from mailer.smtp import RelayPool, RelaySettings, Timeouts
 
 BODY = b"Subject: hello\r\n\r\nHello\r\n.\r\n..dots\r\n"
@@ -64,7 +63,7 @@ class Parcel:
         self.on_compose()
         return Composed(self.chunks, sum(map(len, self.chunks)))
 
-    def note(self, step: Step, *, phase: Phase | None = None, reply: Reply | None = None) -> None:
+    def note(self, step: Step) -> None:
         self.on_note(step)
         self.steps.append(step)
 

@@ -16,7 +16,7 @@ REFUSED = RelayFailure("refused.", phase=Phase.CONNECT, is_permanent=False)
 WRONG_PASSWORD = RelayFailure("wrong password.", phase=Phase.AUTH, is_permanent=True)
 
 
-def test_a_permanent_failure_stops_it_until_an_operator_acts() -> None:
+def test_a_permanent_failure_stops_it_for_good() -> None:
     breaker = Breaker(Random(1))
     assert breaker.failed(WRONG_PASSWORD, 0) == 0
     assert (breaker.state, breaker.reason, breaker.paused_until_us) == ("stopped", "wrong password.", None)
@@ -24,8 +24,6 @@ def test_a_permanent_failure_stops_it_until_an_operator_acts() -> None:
     breaker.pause_is_over()
     breaker.worked()
     assert (breaker.state, breaker.reason) == ("stopped", "wrong password.")
-    breaker.reset()
-    assert (breaker.state, breaker.reason, breaker.is_on_trial) == ("ready", "", True)
 
 
 def test_pauses_double_from_a_second_to_five_minutes_and_jitter() -> None:

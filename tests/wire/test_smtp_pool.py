@@ -273,22 +273,6 @@ def test_one_connection_too_many_does_not_stop_the_others() -> None:
         run_on("asyncio", main())
 
 
-def test_reset_lets_a_stopped_relay_try_again() -> None:
-    parcel = Parcel()
-
-    async def main() -> None:
-        stopped = asyncio.Event()
-        async with running_pool(settings_for(server.port), on_change=stopped.set) as pool:
-            pool.submit(parcel)
-            await stopped.wait()
-            assert pool.state == "stopped"
-            pool.reset()
-            assert await finished(parcel) == [SENT]
-
-    with scripted_server("S: 554 no\nclose", HELLO + MESSAGE + "hold") as server:
-        run_on("asyncio", main())
-
-
 def test_a_message_that_cannot_be_composed_is_unfit_and_the_next_one_goes() -> None:
     unfit = [Parcel(on_compose=lambda: say_no(InputError("row 7 has no name"))) for _ in range(3)]
     good = Parcel()
