@@ -21,6 +21,7 @@ from mailer.core.clock import Clock
 from mailer.core.message import Claimed, Ending, OnUncertain, Outcome, Result, State
 from mailer.core.outcome import settle
 from mailer.core.retry import RetryPolicy
+from mailer.errors import StoreError
 from mailer.store import Store, Worker
 from mailer.store.flight import boot_id, flight_path
 from mailer.store.flight_adopt import DeadFlight, NotAdopted, adopt, find_flights
@@ -77,23 +78,23 @@ class Recovery:
         for path in find_flights(self._state_dir):
             if path.stem in known:
                 continue
-            flight = adopt(path)
+            flight = _adopted(path)
             if not isinstance(flight, DeadFlight):
                 continue
             with flight:
                 # Asked again under the lock: its owner may have got its row, and died, since the rows were read.
                 ours = flight.identity is not None and flight.identity.store_id == self._store.store_id
                 if ours and path.stem not in {worker.incarnation for worker in await self._store.workers.live()}:
-                    flight.unlink()
+                    _remove(flight)
 
     async def _settle_if_dead(self, worker: Worker) -> int:
-        flight = adopt(flight_path(Path(worker.state_dir), worker.incarnation))
-        if flight is NotAdopted.LOCKED:
+        flight = _adopted(flight_path(Path(worker.state_dir), worker.incarnation))
+        if flight is None or flight is NotAdopted.LOCKED:
             return 0
         if isinstance(flight, DeadFlight):
             with flight:
                 counts = await self._settle(worker, flight)
-                flight.unlink()
+                _remove(flight)
         elif self._has_lapsed(worker):
             counts = await self._settle(worker, None)
         else:
@@ -121,6 +122,27 @@ class Recovery:
             return settle(claimed, result, self._retry, self._clock(), self._random)
 
         return await self._store.workers.recover(worker.id, claims_in_work(flight, expected), judge)
+
+
+def _adopted(path: Path) -> DeadFlight | NotAdopted | None:
+    """As `adopt`, but one file that cannot be read keeps nobody from the others.
+
+    None where waiting may help. What is not a flight file of ours, or never to be read by us, is as good as gone: then
+    the lease decides.
+    """
+    try:
+        return adopt(path)
+    except StoreError as error:
+        log.warning("recorder.unreadable", reason=error.message, hint=error.hint)
+        return None if error.can_wait else NotAdopted.GONE
+
+
+def _remove(flight: DeadFlight) -> None:
+    """What it says has been settled; one that cannot be removed is tried again with the orphans."""
+    try:
+        flight.unlink()
+    except StoreError as error:
+        log.warning("recorder.not_removed", reason=error.message, hint=error.hint)
 
 
 def _poison(claimed: Claimed, result: Result, deaths: int) -> tuple[Claimed, Result]:

@@ -108,9 +108,13 @@ def adopt(path: Path) -> DeadFlight | NotAdopted:
             return NotAdopted.GONE
         except OSError as error:
             raise disk_trouble(_CANNOT_READ, path, error) from error
-        file = FileIO(fd, "r")
         try:
             _require_regular(path, fd)
+            file = FileIO(fd, "r")
+        except BaseException:
+            os.close(fd)
+            raise
+        try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _is_still(path, fd):
                 return _read(path, file)
