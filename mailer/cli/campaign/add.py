@@ -49,7 +49,10 @@ def command(
     """
     if recipients is None:
         raise UsageError("--recipients is missing.", "Add --recipients FILE, or - for standard input.")
-    with interruptible(session), open_recipients(recipients, encoding=encoding, address_column=address_column) as rows:
+    with (
+        interruptible(session),
+        open_recipients(session, recipients, encoding=encoding, address_column=address_column) as rows,
+    ):
         queued = session.run(_add(session, name, rows, skip_bad))
     show_queued(session, queued, session.loaded.zone, bad_file=skip_bad)
 

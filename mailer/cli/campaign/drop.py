@@ -49,7 +49,7 @@ def command(
         raise UsageError("nobody is named.", "Name addresses, or a file with --recipients FILE.")
     keys = [_key(address) for address in addresses]
     if recipients is not None:
-        keys += _keys_in(recipients, encoding, address_column)
+        keys += _keys_in(session, recipients, encoding, address_column)
     dropped = session.run(_drop(session, name, keys))
     groups = {
         "cancelled": dropped.cancelled,
@@ -80,13 +80,13 @@ def _key(address: str) -> str:
         raise InputError(f"{address!r} is no address: {error}.") from None
 
 
-def _keys_in(recipients: str, encoding: str | None, address_column: str | None) -> list[str]:
+def _keys_in(session: Session, recipients: str, encoding: str | None, address_column: str | None) -> list[str]:
     """The addresses of a file. Raises InputError if one of them cannot be read: nobody is dropped by half."""
     from mailer.content import BadRow
     from mailer.service.queue_rows import BadRows, describe
 
     keys = []
-    with open_recipients(recipients, encoding=encoding, address_column=address_column) as rows:
+    with open_recipients(session, recipients, encoding=encoding, address_column=address_column) as rows:
         bad = BadRows(rows.where, None)
         for row in rows:
             if isinstance(row, BadRow):

@@ -77,7 +77,10 @@ def command(
     draft = draft_from_files(name, files_of(session, given), wishes_of(given), ground, stdin=stdin.read)
     for relay in draft.idle:
         session.warn(f'mailer: warning: relay "{relay}" may not carry {draft.author} and will not be used.')
-    with interruptible(session), open_recipients(recipients, encoding=encoding, address_column=address_column) as rows:
+    with (
+        interruptible(session),
+        open_recipients(session, recipients, encoding=encoding, address_column=address_column) as rows,
+    ):
         if dry_run:
             rehearsal = session.run(_rehearse(session, draft, rows, ground.now_us, hold=hold))
             show_rehearsal(session, rehearsal, ground.zone)

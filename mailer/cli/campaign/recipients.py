@@ -10,6 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from mailer.cli.session import Session
+
 if TYPE_CHECKING:
     from mailer.content import RecipientFile
 
@@ -20,8 +22,13 @@ IN_MEMORY: Final = 8 * 1024 * 1024
 
 
 @contextmanager
-def open_recipients(name: str, *, encoding: str | None, address_column: str | None) -> Iterator[RecipientFile]:
-    """The file called `name`, or standard input for `-`. Raises InputError for what is wrong with it as a whole."""
+def open_recipients(
+    session: Session, name: str, *, encoding: str | None, address_column: str | None
+) -> Iterator[RecipientFile]:
+    """The file called `name`, or standard input for `-`. Raises InputError for what is wrong with it as a whole.
+
+    An encoding that was found out by looking is said: it may have been taken for another one.
+    """
     from mailer.content import open_recipients as open_them
 
     with ExitStack() as stack:
@@ -31,7 +38,10 @@ def open_recipients(name: str, *, encoding: str | None, address_column: str | No
             )
         else:
             opened = open_them(Path(name), stdin=None, encoding=encoding, address_column=address_column)
-        yield stack.enter_context(opened)
+        rows = stack.enter_context(opened)
+        if encoding is None and not rows.encoding.startswith(("utf-8", "utf-16")):
+            session.note(f"{rows.where} is read as {rows.encoding}; --encoding names another.")
+        yield rows
 
 
 @contextmanager

@@ -50,5 +50,5 @@ def _described(session: Session, recipient: str | None, given: Mapping[str, Any]
     )
     if source is None:
         return specimen_from_rows(draft, None, recipient)
-    with open_recipients(source, encoding=given["encoding"], address_column=given["address_column"]) as rows:
+    with open_recipients(session, source, encoding=given["encoding"], address_column=given["address_column"]) as rows:
         return specimen_from_rows(draft, rows, recipient)
