@@ -7,9 +7,11 @@ Neither ever holds a secret.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 __all__ = [
+    "ENDED_BADLY",
+    "WORK_LEFT",
     "ConfigError",
     "InputError",
     "MailerError",
@@ -19,6 +21,11 @@ __all__ = [
     "StoreError",
     "UsageError",
 ]
+
+
+# Exit codes of a command that did what it was told, and has something to say of the mail all the same.
+ENDED_BADLY: Final = 5  # more messages ended badly than --max-failed allows
+WORK_LEFT: Final = 6  # something is left that only an operator, or a later time, can move on
 
 
 class MailerError(Exception):

@@ -1,4 +1,4 @@
-"""`--max-failed N|P%`: how many messages may end badly before a command exits with 5."""
+"""`--max-failed N|P%`: how many messages may end badly before a command says so with its exit code."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import click
+
+from mailer.cli.session import Session
+from mailer.errors import ENDED_BADLY
 
 __all__ = ["MAX_FAILED", "MaxFailed"]
 
@@ -20,6 +23,15 @@ class MaxFailed:
     def allowed(self, total: int) -> float:
         """How many of the `total` messages that ended may have ended badly."""
         return total * self.limit / 100 if self.is_per_cent else self.limit
+
+    def judge(self, session: Session, bad: int, total: int) -> int:
+        """The exit code for `bad` of `total` endings; if they are too many that is said."""
+        if bad <= self.allowed(total):
+            return 0
+        session.warn(
+            f"{bad:,} of {total:,} messages failed or stayed uncertain (`mailer message list --state failed`)."
+        )
+        return ENDED_BADLY
 
 
 class _MaxFailed(click.ParamType[MaxFailed]):

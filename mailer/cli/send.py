@@ -10,15 +10,12 @@ import click
 from mailer.cli import app, names
 from mailer.cli.campaign import options
 from mailer.cli.session import Session
-from mailer.errors import InputError, UsageError
+from mailer.errors import ENDED_BADLY, WORK_LEFT, InputError, UsageError
 
 if TYPE_CHECKING:
     from mailer.service.queue_draft import Draft
     from mailer.service.sending import SentByHand
     from mailer.smtp import Transcript
-
-ENDED_BADLY = 5
-WORK_LEFT = 6
 
 
 @app.command(

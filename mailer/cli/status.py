@@ -9,7 +9,7 @@ import click
 from mailer.cli import app, names
 from mailer.cli.max_failed import MAX_FAILED, MaxFailed
 from mailer.cli.session import Session
-from mailer.errors import UsageError
+from mailer.errors import WORK_LEFT, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -54,7 +54,7 @@ async def _wait(
     session: Session, store: Store, known: Known, name: str | None, max_failed: MaxFailed, *, watch: bool
 ) -> int:
     from mailer.cli.figures import is_ended
-    from mailer.cli.wait import ENDED_BADLY, WORK_LEFT, blocked, is_over
+    from mailer.cli.wait import blocked, is_over
     from mailer.service.bad_endings import BadEndings
 
     before = await BadEndings.read(store, name)
@@ -72,11 +72,7 @@ async def _wait(
         session.warn(sentence)
     if left:
         return WORK_LEFT
-    bad, ended = (await BadEndings.read(store, name)).since(before)
-    if bad <= max_failed.allowed(ended):
-        return 0
-    session.warn(f"{bad:,} of {ended:,} messages failed or stayed uncertain (`mailer message list --state failed`).")
-    return ENDED_BADLY
+    return max_failed.judge(session, *(await BadEndings.read(store, name)).since(before))
 
 
 async def _able(session: Session, store: Store, status: Status, waited_for: Collection[int]) -> Able:

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Final
 
 from mailer.cli.figures import held, is_ended
 from mailer.cli.table import printable
 from mailer.core.message import State
 from mailer.store import CampaignStatus, Status
 
-__all__ = ["ENDED_BADLY", "WORK_LEFT", "blocked", "is_over"]
-
-ENDED_BADLY: Final = 5
-WORK_LEFT: Final = 6
+__all__ = ["blocked", "is_over"]
 
 Able = Callable[[CampaignStatus], Collection[str]]
 """The names of the relays that may carry a campaign."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,15 +10,12 @@ from mailer.cli import app
 from mailer.cli.max_failed import MAX_FAILED, MaxFailed
 from mailer.cli.running import set_up_log, when_in_zone
 from mailer.cli.session import Session
-from mailer.errors import UsageError
+from mailer.errors import WORK_LEFT, UsageError
 
 if TYPE_CHECKING:
     from mailer.service.left import Outlook
     from mailer.service.log import LogFiles
     from mailer.service.running import Job
-
-ENDED_BADLY: Final = 5
-WORK_LEFT: Final = 6
 
 
 @app.command(examples=("mailer worker", "mailer worker --until-empty --max-failed 1%"), uvloop=True)
@@ -60,7 +57,7 @@ async def command(
                 code = await _work(session, log, Job(until_empty=until_empty, wait=not no_wait), None)
             if code or not until_empty:
                 return code
-            return _judge(session, (await BadEndings.read(store)).since(before), max_failed)
+            return max_failed.judge(session, *(await BadEndings.read(store)).since(before))
     finally:
         log.close()
 
@@ -117,14 +114,6 @@ def _say_left(session: Session, left: Outlook) -> int:
     for one in left.remainders:
         session.warn(f"{one.campaign}: {one.count:,} left, {one.reason}")
     return WORK_LEFT
-
-
-def _judge(session: Session, ended: tuple[int, int], max_failed: MaxFailed) -> int:
-    bad, total = ended
-    if bad <= max_failed.allowed(total):
-        return 0
-    session.warn(f"{bad:,} of {total:,} messages failed or stayed uncertain (`mailer message list --state failed`).")
-    return ENDED_BADLY
 
 
 async def _supervise(session: Session, log: LogFiles, processes: int, *, until_empty: bool, no_wait: bool) -> int:

@@ -17,15 +17,17 @@ from typing import Final
 
 import structlog
 
+from mailer.errors import ENDED_BADLY, WORK_LEFT, ConfigError, StoreError, UsageError
+
 log = structlog.get_logger("supervisor")
 
 FIRST_PAUSE_S: Final = 1.0
 LONGEST_PAUSE_S: Final = 60.0
 # A child that has lived this long had started well: its next pause begins small again.
 LIVED_WELL_S: Final = 60.0
-# Codes by which a child says that it has ended on purpose, see CONTRACT: Exit codes.
-ON_PURPOSE: Final = frozenset({0, 5, 6})
-HOPELESS: Final = frozenset({2, 3, 4})
+# Exit codes by which a child says that it has ended on purpose, and that starting it again would not help.
+ON_PURPOSE: Final = frozenset({0, ENDED_BADLY, WORK_LEFT})
+HOPELESS: Final = frozenset({UsageError.exit, ConfigError.exit, StoreError.exit})
 
 
 class Supervisor:
