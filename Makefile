@@ -21,7 +21,7 @@ demo: $(VENV)/.demo         ## send a campaign through a local server and watch 
 	$(VENV)/bin/mailer demo
 
 test: $(VENV)/.dev servers  ## install what the tests need and run everything; ARGS="tests/store -x" for a part
-	$(VENV)/bin/pytest $(ARGS)
+	$(VENV)/bin/pytest --numprocesses=auto --dist=worksteal $(ARGS)
 
 lint: $(VENV)/.dev          ## style, types and who may import whom
 	$(VENV)/bin/ruff check
