@@ -130,6 +130,10 @@ class Connection(asyncio.Protocol):
         self._is_gone = False
         self._is_crashed = False
         self._read_turns = 0
+        if self._transport.is_closing():  # it has no socket to ask any more
+            raise RelayFailure(
+                f"{settings.endpoint} closed the connection after EHLO.", phase=Phase.CONNECT, is_permanent=False
+            )
         self._poll = select.poll()
         self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
         # A TLS transport of asyncio compares with >=, so that zero would mean "always full".
@@ -145,6 +149,9 @@ class Connection(asyncio.Protocol):
 
     async def log_in(self, login: Login) -> None:
         """Raises RelayFailure if the login is refused or the connection ends. Cancelled, it has to be cut."""
+        if self.gone.done():  # while the password was fetched
+            sentence = f"{self._settings.endpoint} closed the connection before the login."
+            raise self.gone.result() or RelayFailure(sentence, phase=Phase.AUTH, is_permanent=False)
         self._login = self._loop.create_future()
         self._dialogue.log_in(login)
         self._go_on()

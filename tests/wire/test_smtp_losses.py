@@ -16,14 +16,29 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support.certificates import Certificates, make_certificates
 from support.scripted_server import DATA, ENVELOPE, HELLO, MESSAGE, Peer, ScriptedServer, scripted_server
-from support.wire import HandTimers, Parcel, Pauses, finished, run_on, running_pool, secret, settings_for, until
+from support.wire import (
+    IMPATIENT,
+    HandTimers,
+    Parcel,
+    Pauses,
+    finished,
+    run_on,
+    running_pool,
+    secret,
+    settings_for,
+    until,
+)
 
-from mailer.core.message import Ending
+from mailer.core.message import Ending, Phase
 from mailer.core.progress import Step
+from mailer.core.reply import Reply
 from mailer.errors import StoreError
 from mailer.smtp import RelayPool
-from mailer.smtp.body import PIECE_BYTES
-from mailer.smtp.session import Tap
+from mailer.smtp.auth import LoginMemory, new_login
+from mailer.smtp.body import PIECE_BYTES, Stuffer
+from mailer.smtp.connection import Connection
+from mailer.smtp.session import Session, Tap, open_session
+from mailer.smtp.trouble import RelayFailure
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
@@ -121,7 +136,11 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def early_answer(words: str, size: int) -> Callable[[Peer], None]:
-    """A server that reads a part of the message, says something and closes with the rest unread."""
+    """A server that reads a part of the message, says something and closes with the rest unread.
+
+    Under TLS it stays, and reads nothing more: what lies encrypted in the socket when a reset is met is lost to us, so
+    whether the answer is read before the write fails would be chance. Such a loss is a message tried again.
+    """
 
     def play(peer: Peer) -> None:
         if peer.server.context is not None:
@@ -137,6 +156,8 @@ def early_answer(words: str, size: int) -> Callable[[Peer], None]:
         peer.say("354 go on")
         peer.read(size)
         peer.say(words)
+        if peer.server.context is not None:
+            peer.server.events["read"].wait(20)
         peer.close()
 
     return play
@@ -151,7 +172,10 @@ def test_a_refusal_in_the_middle_of_a_body_counts_although_the_rest_could_not_be
     context = certificates.server_context() if is_tls else None
     with scripted_server(early_answer("552 5.3.4 too much\r\n421 closing", 5000), context=context) as server:
         tls = {"tls": "implicit", "ca_file": certificates.ca_file} if is_tls else {}
-        assert send(loop, server, parcel, **tls) == ["answered data 552"]
+        try:
+            assert send(loop, server, parcel, **tls) == ["answered data 552"]
+        finally:
+            server.events["read"].set()
     assert parcel.steps == [Step.ON_WIRE]
 
 
@@ -494,3 +518,68 @@ def test_random_bytes_from_a_server_end_every_message_once_and_raise_nothing(loo
         assert parcel.brief == "answered end-of-data 250"
     elif good < 5:
         assert parcel.result.ending in (Ending.UNTOUCHED, Ending.LOST, Ending.ANSWERED)
+
+
+# Lost between EHLO and the login, while nobody looks
+
+
+@LOOPS
+def test_a_connection_that_was_lost_before_it_was_taken_over_is_a_failure_of_the_relays(loop: str) -> None:
+    async def main(port: int) -> None:
+        session = await open_session(settings_for(port), None)
+        gone = asyncio.Event()
+        passed_on = session.tap.connection_lost
+
+        def connection_lost(error: Exception | None) -> None:
+            passed_on(error)
+            gone.set()
+
+        session.tap.connection_lost = connection_lost  # type: ignore[assignment, method-assign]
+        session.transport.abort()
+        await gone.wait()
+        with pytest.raises(RelayFailure, match="closed the connection after EHLO") as caught:
+            connection_on(session, port)
+        assert not caught.value.is_permanent
+
+    with scripted_server(HELLO + "hold") as server:
+        run_on(loop, main(server.port))
+
+
+@LOOPS
+def test_a_connection_that_was_lost_while_the_password_was_fetched_does_not_wait_for_an_answer(loop: str) -> None:
+    async def main(server: ScriptedServer) -> None:
+        connection = connection_on(await open_session(settings_for(server.port), None), server.port)
+        server.events["open"].set()
+        await connection.gone
+        with pytest.raises(RelayFailure, match="connection lost"):
+            async with asyncio.timeout(1):
+                await connection.log_in(new_login("login", "user", "hunter22-geheim", LoginMemory()))
+
+    with scripted_server(HELLO + "wait: open\nclose") as server:
+        run_on(loop, main(server))
+
+
+class NoDesk:
+    """Has no messages."""
+
+    def next_delivery(self) -> None:
+        return None
+
+    def is_resting(self, connection: Connection) -> None:
+        """It may."""
+
+    def may_go_on(self, phase: Phase, reply: Reply) -> bool:
+        return True
+
+
+def connection_on(session: Session, port: int) -> Connection:
+    """What `open_connection` makes of a session before it logs in."""
+    return Connection(
+        settings_for(port),
+        session,
+        NoDesk(),
+        clock=lambda: 0,
+        timers=HandTimers(),
+        timeouts=IMPATIENT,
+        stuffer=Stuffer(),
+    )
