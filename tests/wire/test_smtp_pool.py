@@ -228,7 +228,7 @@ def test_a_server_that_dies_on_every_message_is_not_met_by_the_whole_queue() -> 
                 await until(lambda: pool.state == "ready")
             assert await finished(*parcels) == ["lost mail", SENT, SENT]
 
-    with scripted_server(HELLO + "C: MAIL FROM:<*>*\nclose", HELLO + "close", greedy) as server:
+    with scripted_server(HELLO + "C: MAIL FROM:<*>*\nclose", "close", greedy) as server:
         run_on("asyncio", main())
 
 
