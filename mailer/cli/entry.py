@@ -5,6 +5,7 @@ This is the only place that does so; everything else raises. `run` returns the e
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -38,7 +39,7 @@ def run(argv: Sequence[str], environ: Mapping[str, str]) -> int:
             click.echo(err=True)  # the shell's prompt goes on a line of its own, not behind ^C
         return INTERRUPTED
     except OSError as error:
-        failure = _stdout_failure()
+        failure = _stdout_failure(error)
         if failure is None:
             return _unexpected(error, argv, session)
         _forget_stdout()
@@ -166,13 +167,29 @@ def _flush() -> None:
         sys.stdout.flush()
 
 
-def _stdout_failure() -> OSError | None:
-    """Why our own stdout cannot be written to, or None. What could not be written is still in its buffer."""
+def _stdout_failure(error: OSError) -> OSError | None:
+    """Why our own stdout cannot be written to, or None if `error` came from elsewhere."""
     try:
         _flush()
-    except OSError as error:
-        return error
-    return None
+    except OSError as failure:  # what could not be written is still in its buffer
+        return failure
+    # A large write passes the buffer by, and leaves nothing in it.
+    if isinstance(error, BrokenPipeError):
+        return error if _reader_is_gone() else None
+    # Other files say their names, or are reported by those who write them.
+    is_from_writing = error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+    return error if is_from_writing else None
+
+
+def _reader_is_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    import select
+
+    if sys.stdout is None:
+        return False
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    return any(events & (select.POLLERR | select.POLLHUP) for _, events in poll.poll(0))
 
 
 def _forget_stdout() -> None:

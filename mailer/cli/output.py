@@ -13,6 +13,7 @@ from typing import IO, Any, Literal, TextIO
 
 import click
 
+from mailer.cli.interruptible import interruptible
 from mailer.cli.session import Session
 from mailer.cli.table import Column, render
 from mailer.core.spreadsheet import disarm
@@ -165,7 +166,9 @@ def confirm(session: Session, what: str, *, yes: bool) -> None:
         return
     if not session.interactive:
         raise UsageError(f"this would {what} and cannot be undone.", "Add --yes to do it, or --dry-run to only look.")
-    if not click.confirm(f"This will {what} and cannot be undone. Go on?", err=True):
+    with interruptible():
+        goes_on = click.confirm(f"This will {what} and cannot be undone. Go on?", err=True)
+    if not goes_on:
         raise Refused("nothing was changed.")
 
 
