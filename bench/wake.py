@@ -17,9 +17,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from mailer.clocks import wall_clock
 from mailer.config import load
 from mailer.content import ContentFiles
-from mailer.service.clocks import wall_clock
 from mailer.service.queue_draft import Ground, Wishes, draft_from_files
 from mailer.store import NewRow, Store
 

@@ -266,8 +266,8 @@ def _since(session: Session, since: str | None) -> int | None:
         return None
     from datetime import timedelta
 
+    from mailer.clocks import wall_clock
     from mailer.core.duration import parse_duration
-    from mailer.service.clocks import wall_clock
     from mailer.service.queue_when import parse_instant
 
     try:

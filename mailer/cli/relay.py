@@ -198,8 +198,8 @@ async def _send(session: Session, relay: Relay, to: str) -> tuple[str | None, Ma
     import time
     from random import Random
 
+    from mailer.clocks import wall_clock
     from mailer.core.message import Envelope
-    from mailer.service.clocks import wall_clock
     from mailer.service.trial import send_trial
 
     try:

@@ -102,9 +102,9 @@ async def _unrecorded(session: Session, draft: Draft, recipients: list[Any], wat
     from random import Random
 
     from mailer.cli.output import Column, emit
+    from mailer.clocks import wall_clock
     from mailer.core.address import domain_of, wire_address
     from mailer.core.message import Envelope
-    from mailer.service.clocks import wall_clock
     from mailer.service.identity import message_id
     from mailer.service.trial import send_trial
 
@@ -152,7 +152,7 @@ async def _recorded(session: Session, draft: Draft, to: Any, watch: _Watch | Non
     import asyncio
 
     from mailer.cli.running import set_up_log, when_in_zone
-    from mailer.service.clocks import wall_clock
+    from mailer.clocks import wall_clock
     from mailer.service.sending import queue_by_hand, send_by_hand
     from mailer.service.signals import stop_on_signals
 

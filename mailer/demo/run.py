@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from mailer.clocks import wall_clock
 from mailer.config import Config
 from mailer.content import ContentFiles, Rendered, open_recipients
 from mailer.demo.account import DIFFICULT
 from mailer.demo.folder import CAMPAIGN, SENDER, SUBJECT, Folder
-from mailer.service.clocks import wall_clock
 from mailer.service.queue_draft import Draft, Ground, Wishes, draft_from_files
 from mailer.service.queueing import Queued, queue
 from mailer.service.running import Job, Summary, run_worker

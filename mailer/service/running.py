@@ -19,11 +19,11 @@ from typing import Final
 
 import structlog
 
+from mailer.clocks import boot_clock, wall_clock
 from mailer.config import Config, Relay, carries
 from mailer.core.clock import SECOND_US, Clock
 from mailer.errors import ConfigError
 from mailer.service.chores import Chores
-from mailer.service.clocks import boot_clock, wall_clock
 from mailer.service.lease import Lease
 from mailer.service.left import Outlook, outlook
 from mailer.service.recovery import Recovery

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mailer.clocks import wall_clock
 from mailer.core.message import Phase
 from mailer.core.reply import Reply
 from mailer.redact import Redactor
@@ -55,7 +56,7 @@ async def check_relay(
         _NoMessages(),
         memory=LoginMemory(),
         redact=Redactor(),
-        clock=lambda: time.time_ns() // 1000,
+        clock=wall_clock,
         timers=None,
         timeouts=timeouts or Timeouts(),
         stuffer=Stuffer(),

@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from mailer.clocks import wall_clock
 from mailer.core.clock import Clock
 from mailer.store import migrate
 from mailer.store.campaign import Campaign
@@ -58,11 +58,6 @@ __all__ = [
     "Want",
     "Worker",
 ]
-
-
-def wall_clock() -> int:
-    """Microseconds since the epoch, UTC."""
-    return time.time_ns() // 1_000
 
 
 class Store:

@@ -10,8 +10,9 @@ from support.campaign_folder import CampaignFolder
 from support.cli import validate
 from support.store import REFUSED, UNKNOWN, Clock, all_settled, claim, register, want
 
+from mailer.clocks import wall_clock
 from mailer.core.message import Result
-from mailer.store import Store, wall_clock
+from mailer.store import Store
 
 
 @pytest.fixture

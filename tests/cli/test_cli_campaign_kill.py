@@ -15,12 +15,13 @@ import pytest
 from support.campaign_folder import CampaignFolder
 from support.store import claim, no_rest, register
 
+from mailer.clocks import wall_clock
 from mailer.config import load
 from mailer.content import Content, open_recipients
 from mailer.core.clock import SECOND_US
 from mailer.service.queue_draft import Ground, draft_from_store
 from mailer.service.queueing import queue
-from mailer.store import Store, wall_clock
+from mailer.store import Store
 
 # Long enough to be caught in the middle on any machine.
 MANY = 40_000

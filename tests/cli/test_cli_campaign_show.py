@@ -15,8 +15,9 @@ from support.campaign_folder import CampaignFolder
 from support.cli import validate
 from support.store import GREYLISTED, NO_SUCH_USER, SENT, Clock, answered, claim, register, settled, want
 
+from mailer.clocks import wall_clock
 from mailer.core.message import Phase
-from mailer.store import Store, wall_clock
+from mailer.store import Store
 
 COLUMNS = "address,state,code,enhanced,category,advice,text,relay,attempts,first_attempt_at,last_attempt_at,message_id"
 

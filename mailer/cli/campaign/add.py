@@ -58,9 +58,9 @@ def command(
 
 
 async def _add(session: Session, name: str, rows: RecipientFile, skip_bad: Path | None) -> Queued:
+    from mailer.clocks import wall_clock
     from mailer.service.queue_draft import draft_from_store
     from mailer.service.queueing import add_recipients
-    from mailer.store import wall_clock
 
     async with session.store() as store:
         campaign = await store.campaigns.find(name)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from mailer.cli import names
+from mailer.cli.interruptible import interruptible
 from mailer.errors import UsageError
 
 if TYPE_CHECKING:
@@ -102,13 +103,14 @@ class Stdin:
 
     def read(self) -> bytes:
         """All of it."""
-        return sys.stdin.buffer.read()
+        with interruptible():
+            return sys.stdin.buffer.read()
 
 
 def ground_of(session: Session) -> Ground:
     """Configuration, zone and the present."""
+    from mailer.clocks import wall_clock
     from mailer.service.queue_draft import Ground
-    from mailer.store import wall_clock
 
     return Ground(session.config, session.loaded.zone, wall_clock())
 

@@ -38,7 +38,7 @@ def command(session: Session, name: str | None, recipient: str | None, output: P
 
     Nothing is stored and nothing is sent.
     """
-    from mailer.store import wall_clock
+    from mailer.clocks import wall_clock
 
     specimen = specimen_of(session, name, recipient, given)
     if output is not None:

@@ -93,8 +93,8 @@ def command(
 
 
 async def _queue(session: Session, draft: Draft, rows: RecipientFile, *, hold: bool, skip_bad: Path | None) -> Any:
+    from mailer.clocks import wall_clock
     from mailer.service.queueing import queue
-    from mailer.store import wall_clock
 
     with (
         progress(session, f"Queueing {draft.name}", total=rows.size_bytes, unit="bytes") as bar,

@@ -35,10 +35,10 @@ def command(session: Session, name: str | None, to: str, recipient: str | None, 
     """
     from random import Random
 
+    from mailer.clocks import wall_clock
     from mailer.core.address import BadAddress, wire_address
     from mailer.core.message import Envelope
     from mailer.service.trial import send_trial
-    from mailer.store import wall_clock
 
     try:
         recipient_on_wire = wire_address(to)

@@ -1,4 +1,4 @@
-"""The two clocks that a worker reads. Everything else is handed one of them."""
+"""The two clocks of this machine. Whoever starts something takes one from here; what is started is handed it."""
 
 from __future__ import annotations
 
