@@ -105,15 +105,22 @@ class WorkerDelivery:
         elif result.ending is Ending.UNFIT and isinstance(self._refusal, StoreError):
             # The flight recorder could not take it: that is no fault of the message.
             result = replace(result, ending=Ending.UNTOUCHED)
-        self._note_answer(result)
+        self._note_end(result)
         shared = self._shared
         outcome = settle(self.claimed, result, shared.retry, shared.clock(), shared.random)
         shared.done(self, outcome, result)
 
-    def _note_answer(self, result: Result) -> None:
-        """Keep the answer where the death of this process cannot reach it until the exchange has committed."""
-        if result.ending is Ending.ANSWERED and self._has_slot:
-            # If it fails, the answer is in our hands still; the next exchange records it, and `recorder.failure` stops
-            # all sending.
-            with suppress(StoreError):
-                self._shared.recorder.note(self.claimed.claim, Step.ANSWERED, phase=result.phase, reply=result.reply)
+    def _note_end(self, result: Result) -> None:
+        """Keep what came of it where the death of this process cannot reach it until the exchange has committed."""
+        if not self._has_slot:
+            return
+        recorder, claim = self._shared.recorder, self.claimed.claim
+        # If it fails, the result is in our hands still; the next exchange records it, and `recorder.failure` stops all
+        # sending.
+        with suppress(StoreError):
+            if result.ending is Ending.ANSWERED:
+                recorder.note(claim, Step.ANSWERED, phase=result.phase, reply=result.reply)
+            elif result.ending is Ending.UNTOUCHED:
+                recorder.let_go(claim)
+            # Of an end of data without an answer the file says just that. A loss stays as well: what crashes on a
+            # message is one, and the death that follows has to count against it.

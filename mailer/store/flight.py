@@ -27,7 +27,8 @@
 #
 # Freeing writes nothing. The frame of a settled claim stays in its slot until a later claim takes it: claim numbers are
 # never used twice and an outcome applies only while its claim is open, so a recovery that reads it changes nothing.
-# Slots are taken in the order in which they were freed, so that the last answers stay readable longest.
+# Slots are taken in the order in which they were freed, so that the last answers stay readable longest. Only what the
+# owner took back before its end is wiped (`let_go`): an end in order is not charged to it.
 #
 # Every slot is written once at birth. That takes the space on the disk now, while a refusal costs nothing, and makes a
 # slot of zeros a damaged one.
@@ -198,6 +199,18 @@ class FlightRecorder:
             pack_record(claim, slot.message_id, step, phase, reply, slot.started_at_us, self._clock(), self._seed),
         )
         slot.step = step
+
+    def let_go(self, claim: int) -> None:
+        """The owner knows that `claim` was not ended and will not be: the file says nothing about it from here on.
+
+        Without it a worker that ends in order before its last exchange, e.g. because it was fenced, would look as if it
+        had died at work on this message. The slot stays taken until it is freed. Raises StoreError if it could not be
+        written; what the file said before is true as well.
+        """
+        slot = self._taken.get(claim)
+        if slot is not None:
+            self._write(slot.index, pack_empty(self._seed))
+            slot.step = Step.COMPOSING
 
     def free(self, claims: Iterable[int]) -> None:
         """Give back the slots of `claims`: only after the exchange that carried their outcomes has committed (Rule 2).
