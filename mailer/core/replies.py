@@ -31,7 +31,7 @@ class Category(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownCode:
     """One code of the table."""
 
     meaning: str
@@ -49,17 +49,17 @@ class Known:
         return self.at.get(phase, self.category) if phase is not None else self.category
 
 
-def of_code(code: int | None) -> Known | None:
+def of_code(code: int | None) -> KnownCode | None:
     """What is known of a reply code, or None if no standard defines it."""
     return None if code is None else _codes().get(code)
 
 
-def of_enhanced(enhanced: str | None) -> Known | None:
+def of_enhanced(enhanced: str | None) -> KnownCode | None:
     """What is known of an enhanced status code, whatever its class, or None if it is in no registry."""
     return None if enhanced is None else _enhanced().get(enhanced.partition(".")[2])
 
 
-def of_subject(enhanced: str | None) -> Known | None:
+def of_subject(enhanced: str | None) -> KnownCode | None:
     """What the subject alone says (`X.7.0` for `5.7.509`): codes that nobody registered are common."""
     return None if enhanced is None else _enhanced().get(enhanced.split(".")[1] + ".0")
 
@@ -81,12 +81,12 @@ def enhanced_codes() -> tuple[str, ...]:
 
 
 @cache
-def _codes() -> Mapping[int, Known]:
+def _codes() -> Mapping[int, KnownCode]:
     return {int(code): _known(entry) for code, entry in _table()["code"].items()}
 
 
 @cache
-def _enhanced() -> Mapping[str, Known]:
+def _enhanced() -> Mapping[str, KnownCode]:
     return {code: _known(entry) for code, entry in _table()["enhanced"].items()}
 
 
@@ -98,8 +98,8 @@ def _table() -> Mapping[str, Mapping[str, Any]]:
     return tomllib.loads(files("mailer.core").joinpath("replies.toml").read_text("utf-8"))
 
 
-def _known(entry: Mapping[str, Any]) -> Known:
-    return Known(
+def _known(entry: Mapping[str, Any]) -> KnownCode:
+    return KnownCode(
         meaning=entry["meaning"],
         advice=entry["advice"],
         category=Category(entry["category"]) if "category" in entry else None,

@@ -15,7 +15,7 @@ from typing import Final
 
 from mailer.core import replies
 from mailer.core.message import Phase
-from mailer.core.replies import Category, Known
+from mailer.core.replies import Category, KnownCode
 from mailer.core.reply import Reply
 
 
@@ -67,7 +67,7 @@ def verdict_of(code: int | None, enhanced: str | None, phase: Phase | None) -> V
     return Verdict(_scope(code, enhanced, phase), permanence, _category(code, enhanced, phase, permanence))
 
 
-def speaking(code: int | None, enhanced: str | None) -> tuple[Known, ...]:
+def speaking(code: int | None, enhanced: str | None) -> tuple[KnownCode, ...]:
     """What the table has on these codes, the one that says most first; empty if it knows neither."""
     subject, basic = replies.of_subject(enhanced), replies.of_code(code)
     exact = replies.of_enhanced(enhanced) or subject

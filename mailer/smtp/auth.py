@@ -35,8 +35,8 @@ _NAME_PROMPT: Final = re.compile(r"user|name|login|account|email|用户|帐号|�
 _PASSWORD_PROMPT: Final = re.compile(r"pass|pwd|secret|密码|授权码", re.IGNORECASE)
 
 
-class Verdict(Enum):
-    """What came of an answer."""
+class LoginEnd(Enum):
+    """How a try to log in ended."""
 
     IN = auto()
     REFUSED = auto()
@@ -52,7 +52,7 @@ class Login(Protocol):
     def first_line(self) -> bytes:
         """What to send first, with its CRLF."""
 
-    def answer(self, reply: Reply) -> bytes | Verdict:
+    def answer(self, reply: Reply) -> bytes | LoginEnd:
         """What to send next, with its CRLF, or how it ended."""
 
 
@@ -93,18 +93,18 @@ class AuthLogin:
     def first_line(self) -> bytes:
         return b"AUTH LOGIN\r\n" if self._three_steps else b"AUTH LOGIN " + self._username + b"\r\n"
 
-    def answer(self, reply: Reply) -> bytes | Verdict:
+    def answer(self, reply: Reply) -> bytes | LoginEnd:
         is_first, self._is_first = self._is_first, False
         if self.is_cancelled:
-            return Verdict.REFUSED
+            return LoginEnd.REFUSED
         if reply.code == 235:
-            return Verdict.IN
+            return LoginEnd.IN
         if reply.code == 334:
             return self._prompt(reply.text)
         if is_first and 500 <= reply.code <= 504 and not self._three_steps:
             self._three_steps = self._memory.three_steps = True
             return b"AUTH LOGIN\r\n"
-        return Verdict.REFUSED
+        return LoginEnd.REFUSED
 
     def _prompt(self, text: str) -> bytes:
         self._prompts += 1
@@ -132,13 +132,13 @@ class AuthPlain:
     def first_line(self) -> bytes:
         return b"AUTH PLAIN " + self._response + b"\r\n" if self._is_short else b"AUTH PLAIN\r\n"
 
-    def answer(self, reply: Reply) -> bytes | Verdict:
+    def answer(self, reply: Reply) -> bytes | LoginEnd:
         if self.is_cancelled:
-            return Verdict.REFUSED
+            return LoginEnd.REFUSED
         if reply.code == 235:
-            return Verdict.IN
+            return LoginEnd.IN
         if reply.code != 334:
-            return Verdict.REFUSED
+            return LoginEnd.REFUSED
         if self._has_asked:
             self.is_cancelled = True
             return b"*\r\n"

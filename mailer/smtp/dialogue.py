@@ -22,7 +22,7 @@ from typing import Final, NamedTuple
 from mailer.core.message import Phase
 from mailer.core.progress import Step
 from mailer.core.reply import Reply
-from mailer.smtp.auth import Login, Verdict
+from mailer.smtp.auth import Login, LoginEnd
 from mailer.smtp.reply_parser import ReplyParser
 from mailer.smtp.trouble import OutOfStep, quoted
 
@@ -291,10 +291,10 @@ class Dialogue:
             raise ValueError("an answer to AUTH without a login")
         login = self._login
         said = login.answer(reply)
-        if said is Verdict.IN:
+        if said is LoginEnd.IN:
             self._login = None
             events.append(LoggedIn())
-        elif said is Verdict.REFUSED:
+        elif said is LoginEnd.REFUSED:
             self._login = None
             events.append(LoginRefused(reply, login.is_cancelled))
         else:

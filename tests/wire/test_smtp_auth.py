@@ -14,8 +14,8 @@ from mailer.smtp.auth import (
     AuthLogin,
     AuthPlain,
     Login,
+    LoginEnd,
     LoginMemory,
-    Verdict,
     asks_for_name,
     choose_mechanism,
     new_login,
@@ -130,7 +130,7 @@ FINAL = [535, 534, 530, 454, 432, 421, 550, 505, 250, 354]
 
 def play(login: Login, dialogue: str) -> None:
     """Check that `login` says exactly the C: lines in answer to the S: lines."""
-    said: bytes | Verdict = login.first_line()
+    said: bytes | LoginEnd = login.first_line()
     for line in filter(None, map(str.strip, dialogue.splitlines())):
         who, _, text = line.partition(": ")
         while "{" in text:
@@ -143,9 +143,9 @@ def play(login: Login, dialogue: str) -> None:
             case "S":
                 said = login.answer(Reply(int(text[:3]), None, text[4:]))
             case "in":
-                assert said is Verdict.IN
+                assert said is LoginEnd.IN
             case "refused":
-                assert said is Verdict.REFUSED
+                assert said is LoginEnd.REFUSED
 
 
 @pytest.mark.parametrize("dialogue", LOGIN_DIALOGUES.values(), ids=LOGIN_DIALOGUES.keys())
@@ -220,7 +220,7 @@ def test_whatever_the_server_says_the_password_goes_out_at_most_once_and_never_t
     lines = [login.first_line()]
     for code, text in said:
         answer = login.answer(Reply(code, None, text))
-        if isinstance(answer, Verdict):
+        if isinstance(answer, LoginEnd):
             break
         if answer == b64(PASSWORD).encode() + b"\r\n":
             assert not asks_for_name(text)
