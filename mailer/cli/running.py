@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from mailer.cli.session import Session
@@ -31,11 +30,8 @@ def set_up_log(session: Session, *, quiet: bool = False) -> LogFiles:
 
 def when_in_zone(session: Session) -> Callable[[int], str]:
     """Writes an instant as an operator reads it: in the zone in force, with its offset."""
-    from zoneinfo import ZoneInfo
+    from mailer.core.clock import SECOND_US
+    from mailer.service.queue_when import in_zone
 
-    zone = ZoneInfo(session.loaded.zone)
-
-    def when(at_us: int) -> str:
-        return datetime.fromtimestamp(at_us / 1_000_000, UTC).astimezone(zone).isoformat(timespec="seconds")
-
-    return when
+    zone = session.loaded.zone
+    return lambda at_us: in_zone(at_us // SECOND_US * SECOND_US, zone)

@@ -77,7 +77,7 @@ async def _wait(
 
 async def _able(session: Session, store: Store, status: Status, waited_for: Collection[int]) -> Able:
     """Which relays may carry each of the campaigns that are waited for."""
-    from mailer.config import carries
+    from mailer.config import may_take
 
     found: dict[int, list[str]] = {}
     for campaign in status.campaigns:
@@ -86,9 +86,7 @@ async def _able(session: Session, store: Store, status: Status, waited_for: Coll
             found[campaign.id] = [
                 relay.name
                 for relay in session.config.relays
-                if (not stored.relays or relay.name in stored.relays)
-                and carries(relay, stored.author)
-                and carries(relay, stored.envelope_from)
+                if may_take(relay, stored.author, stored.envelope_from, stored.relays)
             ]
 
     def able(campaign: CampaignStatus) -> Collection[str]:

@@ -9,7 +9,7 @@ from mailer.config.load import Loaded, find_file, load
 from mailer.config.model import Config, Relay
 from mailer.config.presets import Preset, preset, preset_names
 from mailer.config.secrets import Secret
-from mailer.config.senders import carries, describe_senders
+from mailer.config.senders import carries, describe_senders, may_take
 from mailer.config.show import Setting, settings
 from mailer.config.values import Rate
 
@@ -25,6 +25,7 @@ __all__ = [
     "describe_senders",
     "find_file",
     "load",
+    "may_take",
     "preset",
     "preset_names",
     "settings",

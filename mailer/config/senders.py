@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from mailer.core.address import address_key
@@ -9,7 +10,7 @@ from mailer.core.address import address_key
 if TYPE_CHECKING:
     from mailer.config.model import Relay
 
-__all__ = ["carries", "describe_senders"]
+__all__ = ["carries", "describe_senders", "may_take"]
 
 
 def carries(relay: Relay, address: str) -> bool:
@@ -25,6 +26,11 @@ def carries(relay: Relay, address: str) -> bool:
     key = address_key(address)
     domain = key[key.rindex("@") :]
     return any(_sender_key(sender) == (domain if sender.startswith("@") else key) for sender in allowed)
+
+
+def may_take(relay: Relay, author: str, envelope_from: str, named: Collection[str]) -> bool:
+    """Whether `relay` may carry what is from both addresses and for `named` relays (empty: any). Raises BadAddress."""
+    return (not named or relay.name in named) and carries(relay, author) and carries(relay, envelope_from)
 
 
 def describe_senders(relay: Relay) -> str:

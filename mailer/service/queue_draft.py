@@ -6,21 +6,23 @@ is read.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from mailer.config import Config, carries, describe_senders
+from mailer.config import Config, carries, describe_senders, may_take
 from mailer.content import Compiled, Content, ContentFiles, Occasion, compile_content, read_content
 from mailer.core.address import BadAddress, check_address, parse_mailbox
 from mailer.core.message import OnUncertain
 from mailer.errors import InputError, Refused, UsageError
 from mailer.service.queue_settings import HIGHEST_PRIORITY, Settings
 from mailer.service.queue_when import date_in_zone, parse_duration_us, parse_instant
+from mailer.store import Snapshot
 
 if TYPE_CHECKING:
     from mailer.config import Relay
-    from mailer.store import Campaign, Snapshot, StoredContent
+    from mailer.store import Campaign, StoredContent
 
 __all__ = [
     "Draft",
@@ -80,8 +82,6 @@ class Draft:
 
     def snapshot(self, queued_at_us: int) -> Snapshot:
         """What the store keeps of it."""
-        from mailer.store import Snapshot
-
         return Snapshot(
             body=self.content.to_json(),
             digest=self.content.digest,
@@ -99,8 +99,6 @@ class Draft:
 
 def check_name(name: str) -> None:
     """Raises UsageError unless `name` may be a campaign's."""
-    import unicodedata
-
     # Marks belong to letters in many scripts (Devanagari, Thai); without them half the words could not be written.
     wrong = [char for char in name if char not in "._-" and unicodedata.category(char)[0] not in "LMN"]
     if not name or len(name) > LONGEST_NAME:
@@ -224,8 +222,7 @@ def _carriers(settings: Settings, author: str, config: Config) -> tuple[tuple[Re
     candidates = [config.relay(name) for name in settings.relays] or list(config.relays)
     if not candidates:
         raise Refused("no relay is configured, so nothing can be sent.", "`mailer init` sets one up.")
-    addresses = dict.fromkeys([author, settings.envelope_from])
-    carriers = tuple(relay for relay in candidates if all(carries(relay, address) for address in addresses))
+    carriers = tuple(relay for relay in candidates if may_take(relay, author, settings.envelope_from, settings.relays))
     if not carriers:
         raise Refused(_nobody_carries(author, settings.envelope_from, candidates), _what_they_carry(candidates))
     idle = tuple(relay.name for relay in candidates if relay not in carriers) if settings.relays else ()

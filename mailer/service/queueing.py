@@ -28,7 +28,7 @@ from mailer.service.queue_estimate import Capacity, Estimate, estimate_finish, s
 from mailer.service.queue_rows import BadRows, RowCheck, Rows, chunks, good_rows
 from mailer.service.queue_settings import Settings
 from mailer.service.queue_when import in_zone
-from mailer.store import Campaign, CampaignStatus, Load, NewRow, Store
+from mailer.store import Campaign, CampaignStatus, Load, NewRow, Store, weight_of
 
 __all__ = ["Queued", "add_recipients", "expected_finish", "queue", "refuse_if_different", "warnings"]
 
@@ -142,12 +142,12 @@ async def expected_finish(store: Store | None, draft: Draft, waiting: int, now_u
         )
         for relay in draft.carriers
     ]
-    weight = _weight(draft.settings.priority)
+    weight = weight_of(draft.settings.priority)
     return estimate_finish(
         waiting,
         capacities,
         start_at_us=max(now_us, draft.settings.start_at_us or 0),
-        others=share_of_others(waiting, weight, [(one.to_do, _weight(one.priority)) for one in others]),
+        others=share_of_others(waiting, weight, [(one.to_do, weight_of(one.priority)) for one in others]),
     )
 
 
@@ -257,8 +257,3 @@ async def _queued(store: Store, draft: Draft, load: Load, state: str, bad: int, 
         deadline_us=campaign.expires_at_us,
         estimate=await expected_finish(store, draft, waiting, now_us),
     )
-
-
-def _weight(priority: int) -> float:
-    """How often a campaign's lanes are visited: priorities 10, 0 and -10 are as 10 : 3 : 1."""
-    return float(10 ** (priority / 20))

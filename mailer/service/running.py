@@ -20,7 +20,7 @@ from typing import Final
 import structlog
 
 from mailer.clocks import boot_clock, wall_clock
-from mailer.config import Config, Relay, carries
+from mailer.config import Config, Relay, may_take
 from mailer.core.clock import SECOND_US, Clock
 from mailer.errors import ConfigError
 from mailer.service.chores import Chores
@@ -227,9 +227,7 @@ def _line(relay: Relay, pool: RelayPool, slots: int) -> Line:
     def may_carry(route: Route) -> bool:
         found = known.get(route.id)
         if found is None:
-            named = not route.relays or relay.name in route.relays
-            found = named and carries(relay, route.author) and carries(relay, route.envelope_from)
-            known[route.id] = found
+            found = known[route.id] = may_take(relay, route.author, route.envelope_from, route.relays)
         return found
 
     return Line(

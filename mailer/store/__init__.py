@@ -16,7 +16,7 @@ from mailer.store import migrate
 from mailer.store.campaign import Campaign
 from mailer.store.campaigns import Campaigns, StoredContent
 from mailer.store.check import Finding, check
-from mailer.store.content import Snapshot
+from mailer.store.content import Snapshot, weight_of
 from mailer.store.ending import Dropped
 from mailer.store.exchange import Exchange, Exchanger, Fenced, Route, Want
 from mailer.store.loading import Load, NewRow, begin_load
@@ -57,6 +57,7 @@ __all__ = [
     "StoredContent",
     "Want",
     "Worker",
+    "weight_of",
 ]
 
 

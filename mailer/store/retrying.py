@@ -9,6 +9,7 @@ from typing import Final
 
 from mailer.core.clock import Clock
 from mailer.core.message import State
+from mailer.core.replies import Category
 from mailer.store.campaign import find_campaign, refuse_unless
 from mailer.store.recording import settle_tally
 from mailer.store.rest import Rest, resting
@@ -18,7 +19,7 @@ from mailer.store.sqlite import Database
 CHUNK: Final = 2_000
 # Categories that a retry leaves alone unless told otherwise: the address itself is wrong, and trying again costs
 # reputation with the receiver.
-ADDRESS_IS_WRONG: Final = frozenset({"no-such-user", "bad-domain"})
+ADDRESS_IS_WRONG: Final = frozenset({Category.NO_SUCH_USER, Category.BAD_DOMAIN})
 
 
 async def retryable(
