@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from mailer.core.progress import Step
 from mailer.core.verdict import Permanence, judge
 from mailer.errors import RelayError
 from mailer.service.relays import relay_settings
-from mailer.smtp import RelayPool, Transcript
+from mailer.smtp import RelayPool, RelaySettings, Transcript
 
 if TYPE_CHECKING:
     from mailer.config import Relay
@@ -34,11 +34,14 @@ async def send_trial(
 ) -> Result:
     """Send `composed` through `relay` and return what it met: a 2xx to its end of data.
 
-    Raises RelayError, with the server's words where there are any, when the relay cannot be used or does not take it.
+    Raises RelayError, with the server's words where there are any, when the relay cannot be used or does not take it,
+    and ConfigError when its password is not where the configuration says.
     """
     changed = asyncio.Event()
     trial = _Trial(envelope, composed, changed)
-    pool = RelayPool(relay_settings(relay), clock=clock, random=random, on_change=changed.set, transcript=transcript)
+    pool = RelayPool(
+        await _with_password(relay), clock=clock, random=random, on_change=changed.set, transcript=transcript
+    )
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(pool.run())
         pool.submit(trial)
@@ -54,6 +57,19 @@ async def send_trial(
         raise RelayError(f'relay "{relay.name}": {pool.reason or "it cannot be used now."}', _check_hint(relay))
     _raise_unless_accepted(relay, trial.result)
     return trial.result
+
+
+async def _with_password(relay: Relay) -> RelaySettings:
+    """The relay's settings, its password fetched already: one that is missing is no fault of the relay."""
+    settings = relay_settings(relay)
+    if settings.password is None:
+        return settings
+    secret = await settings.password()
+
+    async def password() -> str:
+        return secret
+
+    return replace(settings, password=password)
 
 
 @dataclass
