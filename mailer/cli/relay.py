@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mailer.config import Relay
     from mailer.core.message import Composed
-    from mailer.smtp import CheckReport
+    from mailer.smtp import CheckReport, Transcript
     from mailer.store import RelayStatus
 
 command = app.group(
@@ -65,7 +65,7 @@ async def check(session: Session, name: str | None, transcript: bool, to: str | 
         report, error = await _try(session, relay, transcript=transcript)
         accepted = None
         if report is not None and envelope_to is not None:
-            accepted, error = await _send(session, relay, envelope_to)
+            accepted, error = await _send(session, relay, envelope_to, transcript=transcript)
         if error is not None:
             failures.append((relay, error))
         row = _report_row(relay, report, accepted, error, session)
@@ -180,22 +180,26 @@ def _checked_address(to: str | None) -> str | None:
 
 async def _try(session: Session, relay: Relay, *, transcript: bool) -> tuple[CheckReport | None, MailerError | None]:
     from mailer.service.relays import relay_settings
-    from mailer.smtp import Transcript, check_relay
+    from mailer.smtp import check_relay
 
-    written = Transcript(lambda line: _say(session, line)) if transcript else None
+    written = _written(session) if transcript else None
     try:
         return await check_relay(relay_settings(relay), transcript=written), None
     except MailerError as error:
         return None, error
 
 
-def _say(session: Session, line: str) -> None:
-    session.warn(session.redactor(printable(line)))
+def _written(session: Session) -> Transcript:
+    """The conversation on stderr."""
+    from mailer.smtp import Transcript
+
+    return Transcript(lambda line: session.warn(session.redactor(printable(line))))
 
 
-async def _send(session: Session, relay: Relay, to: str) -> tuple[str | None, MailerError | None]:
+async def _send(session: Session, relay: Relay, to: str, *, transcript: bool) -> tuple[str | None, MailerError | None]:
     """Send the short message; the words with which it was accepted, or what went wrong."""
     import time
+    from functools import partial
     from random import Random
 
     from mailer.clocks import wall_clock
@@ -206,7 +210,9 @@ async def _send(session: Session, relay: Relay, to: str) -> tuple[str | None, Ma
         sender = _sender(session, relay)
         composed = _short_message(sender, to, relay, time.time())
         random = Random()  # noqa: S311 - jitter, not secrets
-        result = await send_trial(relay, Envelope(sender, to), composed, clock=wall_clock, random=random)
+        written = partial(_written, session) if transcript else None
+        envelope = Envelope(sender, to)
+        result = await send_trial(relay, envelope, composed, clock=wall_clock, random=random, transcript=written)
     except MailerError as error:
         return None, error
     reply = result.reply

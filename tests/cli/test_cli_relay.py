@@ -133,6 +133,8 @@ def test_a_message_goes_out_where_asked_for_and_a_refusal_is_told(tmp_path: Path
         "accepted       250 2.0.0 Taken as number 1"
         in cli("relay", "check", "--to", "anna.0001@example.com").ok().stdout
     )
+    watched = cli("relay", "check", "--to", "anna.0001@example.com", "--transcript").ok().stderr
+    assert "C: RCPT TO:<anna.0001@example.com>\nS: 250" in watched
     ran = cli("relay", "check", "--to", "anna.0007@example.com")
     assert ran.exit == 1
     assert "550 5.1.1 There is no such user here" in ran.stderr
@@ -169,8 +171,14 @@ def test_a_secret_that_is_not_set_is_a_matter_of_configuration(tmp_path: Path, o
     cli = configure(tmp_path, open_port)
     del cli.environ["PASSWORD"]
     ran = cli("relay", "check")
-    assert ran.exit in (1, 3)
+    assert ran.exit == 3
     assert "the environment variable PASSWORD is not set" in ran.stderr
+    # Whoever sends through it is told the same.
+    (tmp_path / "spring.txt").write_text("Hello")
+    spring = ("--from", "me@example.com", "--subject", "Spring", "--text", "spring.txt")
+    assert cli("campaign", "test", *spring, "--to", "ann@example.com").stderr == ran.stderr
+    sent = cli("send", *spring, "ann@example.com", "--no-record")
+    assert (sent.exit, sent.stderr) == (3, ran.stderr)
 
 
 def test_a_near_miss_in_the_name_is_noticed(tmp_path: Path) -> None:
