@@ -9,6 +9,7 @@ import click
 
 from mailer.cli import app, names
 from mailer.cli.campaign import options
+from mailer.cli.interruptible import interruptible
 from mailer.cli.session import Session
 from mailer.errors import ENDED_BADLY, WORK_LEFT, InputError, UsageError
 
@@ -66,12 +67,13 @@ async def command(
 
 
 def _typed_text() -> bytes:
-    click.echo("Type the text; end it with a line that holds a single dot (or Ctrl-D).", err=True)
     lines: list[str] = []
-    for line in sys.stdin:
-        if line.rstrip("\r\n") == ".":
-            break
-        lines.append(line)
+    with interruptible():
+        click.echo("Type the text; end it with a line that holds a single dot (or Ctrl-D).", err=True)
+        for line in sys.stdin:
+            if line.rstrip("\r\n") == ".":
+                break
+            lines.append(line)
     if not lines:
         raise InputError("no text was typed; nothing was sent.")
     return "".join(lines).encode("utf-8", "surrogateescape")
