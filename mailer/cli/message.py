@@ -185,12 +185,14 @@ def _as_table(session: Session, shown: dict[str, Any]) -> str:
 
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     colour = session.has_colour(sys.stdout)
+    said = [attempt["text"] for attempt in shown["attempts"][-1:]]
     told = {
         "message": shown["id"],
         "campaign": shown["campaign"],
         "to": shown["address"],
         "state": shown["state"] + (" (an earlier attempt ended in doubt)" if shown["in_doubt"] else ""),
         "due": shown["due_at"],
+        "because": shown["text"] if shown["text"] not in ("", *said) else None,
         "Message-ID": shown["message_id"],
         "content": f"version {shown['version']}",
         "fields": shown["fields"],

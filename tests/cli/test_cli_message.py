@@ -220,6 +220,16 @@ def test_a_message_without_attempts_says_so(cli: Cli) -> None:
     assert cli("message", "show", "4", "--json").ok().json["attempts"] == []
 
 
+def test_why_a_message_ended_that_nobody_attempted_is_shown(tmp_path: Path) -> None:
+    async def expired(store: Store, clock: Clock) -> None:
+        await queue(store, "stale", recipients(1), snapshot(expires_at_us=clock() - 1))
+        await store.campaigns.sweep()
+
+    cli = Cli(tmp_path)
+    in_database(cli, expired)
+    assert "because     not accepted before the campaign's deadline\n" in cli("message", "show", "1").ok().stdout
+
+
 @pytest.mark.parametrize(("given", "exit_code"), [("99", 1), ("spring", 2), ("-1", 2)])
 def test_a_message_that_is_not_there_is_refused(cli: Cli, given: str, exit_code: int) -> None:
     ran = cli("message", "show", "--", given)
