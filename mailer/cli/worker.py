@@ -10,7 +10,7 @@ from mailer.cli import app
 from mailer.cli.max_failed import MAX_FAILED, MaxFailed
 from mailer.cli.running import set_up_log, when_in_zone
 from mailer.cli.session import Session
-from mailer.errors import WORK_LEFT, UsageError
+from mailer.errors import WORK_LEFT, ConfigError, UsageError
 
 if TYPE_CHECKING:
     from mailer.service.left import Outlook
@@ -43,6 +43,8 @@ async def command(
         raise UsageError("--no-wait means nothing without --until-empty.", "Add --until-empty.")
     if supervised is not None:
         return await _child(session, until_empty=until_empty, wait=not no_wait, supervised=supervised)
+    if not session.config.relays:  # before a database is made for nothing, in a folder that may be the wrong one
+        raise ConfigError("no relay is configured.", "`mailer init` sets one up in config.toml.")
     from mailer.service.bad_endings import BadEndings
 
     log = set_up_log(session)
