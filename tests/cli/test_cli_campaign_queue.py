@@ -101,6 +101,12 @@ def test_a_start_that_lies_ahead_is_repeated_with_its_offset(folder: CampaignFol
     assert "It starts at 2030-03-01T08:00:00+08:00." in ran.stderr
 
 
+def test_a_start_that_lies_in_the_past_is_a_warning(folder: CampaignFolder) -> None:
+    ran = folder.queue("--start-at", "2001-01-01T08:00").ok()
+    assert "mailer: warning: --start-at lies in the past: nothing is waited for.\n" in ran.stderr
+    assert folder.show()["state"] == "running"
+
+
 def test_all_that_was_asked_for_is_kept(folder: CampaignFolder) -> None:
     folder.write("pic.png", b"\x89PNG\r\n\x1a\n")
     folder.write("spring.html", "<p>Dear {{ name }} <img src='cid:pic'></p>")

@@ -77,6 +77,8 @@ def command(
     draft = draft_from_files(name, files_of(session, given), wishes_of(given), ground, stdin=stdin.read)
     for relay in draft.idle:
         session.warn(f'mailer: warning: relay "{relay}" may not carry {draft.author} and will not be used.')
+    if draft.settings.start_at_us is not None and draft.settings.start_at_us < ground.now_us:
+        session.warn("mailer: warning: --start-at lies in the past: nothing is waited for.")
     with (
         interruptible(session),
         open_recipients(session, recipients, encoding=encoding, address_column=address_column) as rows,
