@@ -367,7 +367,7 @@ class Worker:
                 raise
             return False
         seen, self._seen_version = self._seen_version, version
-        return seen is not None and version != seen
+        return version != seen  # the first look is news, too: something may have come since the exchange before it
 
     async def _stop_in_time(self) -> None:
         """The steps of a stop: begin nothing, then end nothing, then wait for nothing."""
