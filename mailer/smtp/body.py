@@ -18,6 +18,8 @@ PIECE_BYTES: Final = 64 * 1024
 # every recipient. Shorter ones cost less to look at than to remember.
 REMEMBERED_BYTES: Final = 16 * 1024
 MOST_REMEMBERED: Final = 64
+# Of a few large attachments less: what is remembered stays in memory when its campaign is long gone.
+MOST_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 
 _DOT: Final = 0x2E
 _LF: Final = 0x0A
@@ -27,11 +29,12 @@ _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 class Stuffer:
     """Makes bodies fit for DATA, and remembers what it found out about large chunks."""
 
-    __slots__ = ("_remembered",)
+    __slots__ = ("_bytes", "_remembered")
 
     def __init__(self) -> None:
         # By identity, with the chunk itself kept so that its id cannot be taken by another.
         self._remembered: dict[int, tuple[bytes, bytes | None]] = {}
+        self._bytes = 0
 
     def stuff(self, chunks: Sequence[bytes]) -> tuple[list[bytes], int]:
         """The body's pieces and its size in octets without the dots that were added (RFC 1870 section 3)."""
@@ -59,10 +62,19 @@ class Stuffer:
         known = self._remembered.pop(id(chunk), None)
         if known is None:
             known = (chunk, _look(chunk))
-            if len(self._remembered) >= MOST_REMEMBERED:
-                del self._remembered[next(iter(self._remembered))]  # the one not seen for longest
+            self._bytes += _held(known)
+            while self._remembered and (
+                len(self._remembered) >= MOST_REMEMBERED or self._bytes > MOST_REMEMBERED_BYTES
+            ):
+                # The one not seen for longest.
+                self._bytes -= _held(self._remembered.pop(next(iter(self._remembered))))
         self._remembered[id(chunk)] = known
         return known[1]
+
+
+def _held(known: tuple[bytes, bytes | None]) -> int:
+    chunk, stuffed = known
+    return len(chunk) + (len(stuffed) if stuffed is not None and stuffed is not chunk else 0)
 
 
 def _joined(chunks: Sequence[bytes]) -> list[bytes]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.smtp.body import MOST_REMEMBERED, PIECE_BYTES, REMEMBERED_BYTES, Stuffer, in_pieces
+from mailer.smtp.body import MOST_REMEMBERED, MOST_REMEMBERED_BYTES, PIECE_BYTES, REMEMBERED_BYTES, Stuffer, in_pieces
 
 
 def on_the_wire(*chunks: bytes) -> bytes:
@@ -92,6 +93,20 @@ def test_what_it_remembers_is_bounded() -> None:
     for n in range(3 * MOST_REMEMBERED):
         stuffer.stuff((bytes([65 + n % 26]) * (REMEMBERED_BYTES + n) + b"\r\n",))
     assert len(stuffer._remembered) == MOST_REMEMBERED
+
+
+@pytest.mark.parametrize("line", [b"x" * 76 + b"\r\n", b".\r\n"], ids=["as it is", "with dots to double"])
+def test_large_attachments_of_campaigns_that_are_over_do_not_stay_in_memory(line: bytes) -> None:
+    stuffer = Stuffer()
+    size = MOST_REMEMBERED_BYTES // 8
+    tracemalloc.start()
+    try:
+        for n in range(32):
+            stuffer.stuff((b"%d\r\n" % n, line * (size // len(line))))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.1 * MOST_REMEMBERED_BYTES
 
 
 @given(st.lists(st.integers(0, 3 * PIECE_BYTES), max_size=6))
