@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 from mailer.cli.session import Session
 
@@ -14,20 +14,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Bar", "progress"]
 
-T = TypeVar("T")
-
 
 class Bar(Protocol):
-    """What a command tells about how far it is. All of it costs next to nothing where no bar is shown."""
-
-    def advance(self, by: int = 1) -> None:
-        """So many more are done."""
+    """What a command tells about how far it is. It costs next to nothing where no bar is shown."""
 
     def update(self, done: int, total: int | None = None) -> None:
         """So many are done in all, of so many if the total became known."""
-
-    def track(self, items: Iterable[T]) -> Iterator[T]:
-        """`items`, each counted when the next is asked for."""
 
 
 @contextmanager
@@ -64,14 +56,8 @@ def progress(session: Session, title: str, *, total: int | None = None, unit: st
 
 
 class _Silent:
-    def advance(self, by: int = 1) -> None:
-        pass
-
     def update(self, done: int, total: int | None = None) -> None:
         pass
-
-    def track(self, items: Iterable[T]) -> Iterator[T]:
-        return iter(items)
 
 
 class _Shown:
@@ -79,13 +65,5 @@ class _Shown:
         self._shown = shown
         self._task = task
 
-    def advance(self, by: int = 1) -> None:
-        self._shown.advance(self._task, by)
-
     def update(self, done: int, total: int | None = None) -> None:
         self._shown.update(self._task, completed=done, total=total)
-
-    def track(self, items: Iterable[T]) -> Iterator[T]:
-        for item in items:
-            yield item
-            self.advance()

@@ -9,12 +9,11 @@ everybody else   taken at once
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-__all__ = ["Fate", "Forecast", "fate_of", "forecast", "number_in"]
+__all__ = ["Fate", "fate_of", "number_in"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,26 +62,3 @@ def number_in(address: str) -> int:
     """The number in an address: what follows the last dot before the `@`, 0 where that is none."""
     digits = address.rpartition("@")[0].rpartition(".")[2]
     return int(digits) if digits.isascii() and digits.isdigit() else 0
-
-
-@dataclass(frozen=True, slots=True)
-class Forecast:
-    """How a run has to end."""
-
-    sent: int
-    failed: int
-    attempts: int
-
-
-def forecast(numbers: Iterable[int]) -> Forecast:
-    """What becomes of the recipients with these numbers if every rule is kept."""
-    sent = failed = attempts = 0
-    for number in numbers:
-        treatment = fate_of(number).value
-        if treatment is not None and treatment.times is None:
-            failed += 1
-            attempts += 1
-        else:
-            sent += 1
-            attempts += 1 + (treatment.times or 0 if treatment is not None else 0)
-    return Forecast(sent, failed, attempts)

@@ -10,6 +10,7 @@ from typing import Final
 from mailer.clocks import wall_clock
 from mailer.config import Config
 from mailer.content import ContentFiles, Rendered, open_recipients
+from mailer.core.address import address_key
 from mailer.demo.account import DIFFICULT
 from mailer.demo.folder import CAMPAIGN, SENDER, SUBJECT, Folder
 from mailer.service.queue_draft import Draft, Ground, Wishes, draft_from_files
@@ -79,8 +80,6 @@ class Story:
 
 async def story(store: Store, config: Config, zone: str) -> Story:
     """That of the recipient who was refused twice before the message was taken."""
-    from mailer.core.address import address_key
-
     [summary] = await store.reading.messages(limit=1, campaign=CAMPAIGN, address_key=address_key(DIFFICULT.address))
     ground = Ground(config, zone, wall_clock())
     specimen = await specimen_from_store(store, CAMPAIGN, ground, DIFFICULT.address)

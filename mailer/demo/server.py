@@ -49,7 +49,7 @@ class Handler:
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 Recipient ok"
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - so is this
         """Take the message, or refuse it."""
         if self._work_s:
             await asyncio.sleep(self._work_s)
@@ -115,7 +115,7 @@ async def main() -> None:
     ended = asyncio.Event()
     # Nothing more is ever written: readable means that the other process has closed its end, or is gone.
     loop.add_reader(sys.stdin.fileno(), ended.set)
-    print(json.dumps(await serve(account, ended)), flush=True)  # noqa: T201
+    print(json.dumps(await serve(account, ended)), flush=True)  # noqa: T201 - and its end
 
 
 if __name__ == "__main__":

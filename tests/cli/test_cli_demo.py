@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli
+from support.forecast import forecast
 
 from mailer.demo.account import DIFFICULT
-from mailer.demo.fates import forecast
 from mailer.demo.people import people
 
 pytestmark = pytest.mark.slow

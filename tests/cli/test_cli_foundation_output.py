@@ -183,8 +183,8 @@ def ask(session, yes):
 def bar(session):
     '''Show a bar.'''
     with progress(session, "reading", total=3, unit="recipients") as shown:
-        for _ in shown.track(range(3)):
-            pass
+        for done in range(4):
+            shown.update(done)
     click.echo("done")
 
 sys.modules["program"] = sys.modules["__main__"]

@@ -6,9 +6,11 @@ import csv
 from collections import Counter
 from pathlib import Path
 
+from support.forecast import Forecast, forecast
+
 from mailer.core.address import address_key, domain_of
 from mailer.demo.account import DIFFICULT
-from mailer.demo.fates import Fate, Forecast, fate_of, forecast, number_in
+from mailer.demo.fates import Fate, fate_of, number_in
 from mailer.demo.people import COUNT, people, write_recipients
 
 # RFC 2606 and RFC 6761: they belong to nobody.
