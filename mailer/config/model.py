@@ -35,6 +35,8 @@ from mailer.config.values import (
     duration_within,
     place_of,
 )
+from mailer.config.zone import is_zone, zone_hint
+from mailer.core.address import BadAddress, address_key
 from mailer.core.nearest import did_you_mean
 from mailer.core.retry import RetryPolicy
 from mailer.errors import NotFound
@@ -102,8 +104,6 @@ class Defaults(Section):
     @field_validator("zone")
     @classmethod
     def _check_zone(cls, zone: str) -> str:
-        from mailer.config.zone import is_zone, zone_hint
-
         if not is_zone(zone):
             raise WrongValueError(f'there is no time zone "{zone}"', zone_hint(zone))
         return zone
@@ -178,8 +178,6 @@ def _check_ehlo_name(name: str) -> str:
 
 
 def _check_sender(sender: str) -> str:
-    from mailer.core.address import BadAddress, address_key
-
     try:
         address_key("x" + sender if sender.startswith("@") else sender)
     except BadAddress as error:

@@ -15,6 +15,7 @@ Rule 3: an error names the place, never the value.
 from __future__ import annotations
 
 import asyncio
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -183,6 +184,4 @@ def _decoded(secret: bytes, source: str, what: str) -> str:
 
 
 def _see(command: tuple[str, ...]) -> str:
-    import shlex
-
     return f"Try it by hand: {shlex.join(command)}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 
 from pydantic import AfterValidator, BeforeValidator, ValidationInfo
 
+from mailer.core.address import BadAddress, parse_mailbox
 from mailer.core.duration import LONGEST, format_duration, parse_duration
 
 __all__ = [
@@ -137,8 +138,6 @@ def _host(value: str) -> str:
 
 
 def _address(value: str) -> str:
-    from mailer.core.address import BadAddress, parse_mailbox
-
     try:
         parse_mailbox(value)
     except BadAddress as error:

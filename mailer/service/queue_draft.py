@@ -36,6 +36,7 @@ __all__ = [
     "draft_from_store",
     "edited",
     "envelope_address",
+    "instant",
 ]
 
 LONGEST_NAME: Final = 100
@@ -143,8 +144,8 @@ def edited(name: str, content: Content, blobs: Mapping[str, bytes], settings: Se
 
 def settings_of(wishes: Wishes, author: str, ground: Ground) -> Settings:
     """Resolve what was typed. Raises UsageError, or NotFound for a relay that does not exist."""
-    start_at = _instant(wishes.start_at, ground, "--start-at")
-    expires_at = _instant(wishes.expires_at, ground, "--expires-at")
+    start_at = instant(wishes.start_at, ground, "--start-at")
+    expires_at = instant(wishes.expires_at, ground, "--expires-at")
     expires_in = parse_duration_us(wishes.expires_in, option="--expires-in") if wishes.expires_in else None
     if expires_at is not None and expires_in is not None:
         raise UsageError("--expires-at and --expires-in are two ways to say the same; give one.")
@@ -200,7 +201,8 @@ def check_deadline(settings: Settings, ground: Ground) -> None:
         raise UsageError("--expires-at is not after --start-at: nothing would be sent.")
 
 
-def _instant(text: str | None, ground: Ground, option: str) -> int | None:
+def instant(text: str | None, ground: Ground, option: str) -> int | None:
+    """The instant that was typed, in the zone in force; None for nothing. Raises UsageError that names `option`."""
     return parse_instant(text, ground.zone, option=option) if text else None
 
 

@@ -25,10 +25,11 @@ from mailer.service.queue_draft import (
     checked_priority,
     edited,
     envelope_address,
+    instant,
 )
 from mailer.service.queue_rows import SHOWN, RowCheck
 from mailer.service.queue_settings import Settings
-from mailer.service.queue_when import parse_duration_us, parse_instant
+from mailer.service.queue_when import parse_duration_us
 from mailer.store import Campaign, Store
 
 __all__ = ["Changes", "Edited", "edit"]
@@ -158,10 +159,10 @@ def _changed_settings(old: Settings, before: Content, after: Content, changes: C
     if changes.relays is not None:
         changed["relays"] = changes.relays
     if changes.start_at is not None:
-        changed["start_at_us"] = _instant(changes.start_at, ground, "--start-at")
+        changed["start_at_us"] = instant(changes.start_at, ground, "--start-at")
     if changes.expires_at is not None or changes.expires_in is not None:
         # One takes the place of the other.
-        changed["expires_at_us"] = _instant(changes.expires_at, ground, "--expires-at")
+        changed["expires_at_us"] = instant(changes.expires_at, ground, "--expires-at")
         changed["expires_in_us"] = (
             parse_duration_us(changes.expires_in, option="--expires-in") if changes.expires_in else None
         )
@@ -185,10 +186,6 @@ def _deadline(campaign: Campaign, after: Settings, changes: Changes, ground: Gro
     if deadline is not None and deadline <= ground.now_us:
         raise UsageError("with that start the deadline lies in the past: nothing would be sent.", "Add --expires-in.")
     return deadline
-
-
-def _instant(text: str | None, ground: Ground, option: str) -> int | None:
-    return parse_instant(text, ground.zone, option=option) if text else None
 
 
 async def _refuse_if_somebody_does_not_fit(store: Store, campaign_id: int, draft: Draft) -> None:

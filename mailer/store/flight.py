@@ -146,7 +146,7 @@ class FlightRecorder:
                 recorder = cls(path, file, identity, slots, clock)
                 birth = b"".join(recorder._frames)
                 if os.pwrite(fd, birth, 0) != len(birth):
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # noqa: TRY301 - one place makes the sentence
                 unborn.rename(path)
                 undo.pop_all()
         except OSError as error:

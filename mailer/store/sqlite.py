@@ -102,9 +102,9 @@ class _Connection(aiosqlite.Connection):
     async def visit(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` on the thread. When it is cancelled, it goes on to its end, and that is waited for."""
         try:
-            return cast("T", await self._execute(work, self._conn))  # type: ignore[no-untyped-call]
+            return cast("T", await self._execute(work, self._conn))  # type: ignore[no-untyped-call] # see above
         except asyncio.CancelledError:
-            await self._execute(_nothing)  # type: ignore[no-untyped-call]
+            await self._execute(_nothing)  # type: ignore[no-untyped-call] # see above
             raise
 
 
