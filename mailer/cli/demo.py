@@ -116,14 +116,12 @@ async def _run(session: Session, folder: Folder, loaded: Loaded, stop: asyncio.E
 
 def _tell(session: Session, loaded: Loaded, last: Status, told: Story | None) -> None:
     """The final table, one message's attempts and a sample."""
-    import shutil
-
     from mailer.cli.known import Known
     from mailer.cli.message import attempts_table
     from mailer.cli.status_view import tables
     from mailer.cli.table import printable
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = session.width_of(sys.stdout)
     colour = session.has_colour(sys.stdout)
     click.echo(tables(last, Known.of(loaded.config), [], now_us=last.at_us, colour=colour, width=width))
     if told is None:

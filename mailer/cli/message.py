@@ -64,7 +64,7 @@ async def list_(
         "address_key": _address_key(address),
         "campaign": campaign,
         "states": [State(state) for state in states],
-        "category": _category(category),
+        "category": None if category is None else checked_category(category),
         "relay": relay,
         "code": code,
         "since_us": _since(session, since),
@@ -177,13 +177,12 @@ def _attempt(attempt: Attempt) -> dict[str, Any]:
 
 def _as_table(session: Session, shown: dict[str, Any]) -> str:
     """The message's own lines, then a table of attempts, then each attempt's words in full."""
-    import shutil
     import sys
 
     from mailer.cli.output import Column
     from mailer.cli.table import render
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = session.width_of(sys.stdout)
     colour = session.has_colour(sys.stdout)
     said = [attempt["text"] for attempt in shown["attempts"][-1:]]
     told = {
@@ -204,10 +203,9 @@ def _as_table(session: Session, shown: dict[str, Any]) -> str:
 
 def attempts_table(session: Session, detail: MessageDetail) -> str:
     """A message's attempts, for people: a table, and under it what was said in each."""
-    import shutil
     import sys
 
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = session.width_of(sys.stdout)
     return _attempts_table(
         [_attempt(attempt) for attempt in detail.attempts], colour=session.has_colour(sys.stdout), width=width
     )
@@ -252,12 +250,13 @@ def _address_key(address: str | None) -> str | None:
         raise UsageError(f"--address: {address!r} is no address: {error}.") from error
 
 
-def _category(category: str | None) -> str | None:
+def checked_category(category: str, *, of_success: bool = True) -> str:
+    """`category` itself. Raises UsageError if there is none of that name; `of_success` allows `accepted`."""
     from mailer.core.nearest import did_you_mean
     from mailer.core.replies import Category
 
-    known = [str(one) for one in Category]
-    if category is not None and category not in known:
+    known = [str(one) for one in Category if of_success or one is not Category.ACCEPTED]
+    if category not in known:
         hint = did_you_mean(category, known, quote="`") or f"Known: {', '.join(known)}."
         raise UsageError(f"--category: there is no category {category!r}.", hint)
     return category

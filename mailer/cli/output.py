@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, TextIO
+from typing import IO, Any, Literal
 
 import click
 
@@ -52,7 +52,9 @@ def emit(
         listed = [document] if rows is None else list(rows)
         if rows is None and not columns:
             columns, listed = _as_pairs(document)
-        click.echo(render(listed, columns, colour=session.has_colour(sys.stdout), width=_width(sys.stdout)), nl=False)
+        click.echo(
+            render(listed, columns, colour=session.has_colour(sys.stdout), width=session.width_of(sys.stdout)), nl=False
+        )
     else:
         writer = RowWriter(session.format, [column.key for column in columns])
         for row in [document] if rows is None else rows:
@@ -179,15 +181,6 @@ def _unwritable(path: Path, error: OSError) -> InputError:
 def _as_pairs(document: Mapping[str, Any]) -> tuple[Sequence[Column], list[Mapping[str, Any]]]:
     columns = (Column("key", ""), Column("value", ""))
     return columns, [{"key": key.replace("_", " "), "value": value} for key, value in document.items()]
-
-
-def _width(stream: TextIO | None) -> int | None:
-    """Columns of the terminal, or None where nothing needs to be cut."""
-    if stream is None or not stream.isatty():
-        return None
-    import shutil
-
-    return shutil.get_terminal_size().columns
 
 
 def _ascii_only(stream: IO[str]) -> bool:

@@ -66,6 +66,14 @@ class Session:
             return True
         return self.environ.get("TERM") != "dumb" and _is_terminal(stream)
 
+    def width_of(self, stream: Any) -> int | None:
+        """Columns of the terminal that `stream` is, or None where it is none and nothing needs to be cut."""
+        if not _is_terminal(stream):
+            return None
+        import shutil
+
+        return shutil.get_terminal_size().columns
+
     def note(self, text: str) -> None:
         """Say something in passing, on stderr; not with -q."""
         if not self.quiet:

@@ -134,7 +134,6 @@ async def _until_over(
 
 def _show(session: Session, known: Known, status: Status) -> None:
     """The status, once, in the form that was asked for."""
-    import shutil
     import sys
 
     from mailer.cli.output import emit
@@ -145,7 +144,7 @@ def _show(session: Session, known: Known, status: Status) -> None:
         shown = document(status, known, trouble)
         emit(session, shown, rows=shown["campaigns"] if session.format == "csv" else None, columns=CAMPAIGN_COLUMNS)
         return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    width = session.width_of(sys.stdout)
     colour = session.has_colour(sys.stdout)
     click.echo(tables(status, known, trouble, now_us=status.at_us, colour=colour, width=width), nl=False)
 

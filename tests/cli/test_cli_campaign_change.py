@@ -208,7 +208,7 @@ def test_retry_of_uncertain_ones_sends_them_again(folder: CampaignFolder) -> Non
     [
         ((), "not said what to try again"),
         (("--failed", "--uncertain"), "give one"),
-        (("--category", "no-such-usr"), "Did you mean no-such-user?"),
+        (("--category", "no-such-usr"), "Did you mean `no-such-user`?"),
     ],
 )
 def test_retry_wants_to_be_told_what(queued: CampaignFolder, args: tuple[str, ...], said: str) -> None:

@@ -8,6 +8,7 @@ import click
 
 from mailer.cli import app, names
 from mailer.cli.campaign.said import say
+from mailer.cli.message import checked_category
 from mailer.cli.output import confirm
 from mailer.cli.session import Session
 from mailer.errors import UsageError
@@ -52,7 +53,7 @@ async def command(
     if not (failed or uncertain or category):
         raise UsageError("it is not said what to try again.", "Add --failed, --uncertain or --category CATEGORY.")
     if category is not None:
-        _check_category(category)
+        checked_category(category, of_success=False)
     state = State.UNCERTAIN if uncertain else State.FAILED
     async with session.store() as store:
         chosen = await store.campaigns.retryable(
@@ -84,14 +85,3 @@ async def command(
         else f"Campaign {name} has no {state} message to try again.",
         {"campaign": name, "state": after.state, "queued": queued, "left_alone": left},
     )
-
-
-def _check_category(category: str) -> None:
-    from mailer.core.nearest import did_you_mean
-    from mailer.core.replies import Category
-
-    known = [one.value for one in Category if one is not Category.ACCEPTED]
-    if category not in known:
-        raise UsageError(
-            f"there is no category {category!r}.", did_you_mean(category, known) or f"There are: {', '.join(known)}."
-        )
