@@ -11,9 +11,11 @@ import asyncio
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from random import Random
 from typing import Final
 
@@ -22,15 +24,15 @@ import structlog
 from mailer.clocks import boot_clock, wall_clock
 from mailer.config import Config, Relay, may_take
 from mailer.core.clock import SECOND_US, Clock
-from mailer.errors import ConfigError
+from mailer.errors import ConfigError, StoreError
 from mailer.service.chores import Chores
 from mailer.service.lease import Lease
 from mailer.service.left import Outlook, outlook
 from mailer.service.recovery import Recovery
 from mailer.service.relays import relay_settings
-from mailer.service.worker import Line, Run, Terms, Worker
+from mailer.service.worker import LONGEST_TRY_S, Line, Run, Terms, Worker
 from mailer.smtp import RelayPool, Transcript
-from mailer.store import Fenced, Route, Store
+from mailer.store import Exchanger, Fenced, Route, Store
 from mailer.store.flight import FlightRecorder, boot_id
 from mailer.store.flight_record import Identity
 
@@ -98,14 +100,16 @@ async def run_worker(
         raise ConfigError("no relay is configured.", "`mailer init` sets one up in config.toml.")
     run = Run()
     random = random or Random()  # noqa: S311 - jitter, not secrets
+    is_first = True
     while True:
         try:
-            left = await _incarnation(store, config, job, stop, run, clock, boot, random, when)
+            left = await _incarnation(store, config, job, stop, run, clock, boot, random, when, is_first=is_first)
         except BaseExceptionGroup as group:
             error = _what_went_wrong(group)
             if not isinstance(error, Fenced):
                 raise error from group
             log.warning("worker.fenced", reason=error.message)
+            is_first = False
         else:
             return Summary(run.unanswered, left, was_stopped=stop.is_set())
 
@@ -120,6 +124,8 @@ async def _incarnation(
     boot: Clock,
     random: Random,
     when: Callable[[int], str],
+    *,
+    is_first: bool,
 ) -> Outlook:
     lines: list[Line] = []
     told: list[Callable[[], None]] = []
@@ -143,7 +149,8 @@ async def _incarnation(
     recorder = FlightRecorder.create(config.state_dir, identity, slots=max(most, 1), clock=clock)
     is_settled = False
     try:
-        exchanger = await store.workers.register(
+        register = partial(
+            store.workers.register,
             incarnation=identity.incarnation,
             host=socket.gethostname(),
             pid=os.getpid(),
@@ -153,6 +160,8 @@ async def _incarnation(
             state_dir=str(config.state_dir),
             lease_us=lease.lease_us,
         )
+        # Whoever starts a worker is told at once what is wrong; one that has worked waits for better times.
+        exchanger = await (register() if is_first else _patiently(register, stop))
         terms = Terms(config.retry.policy, config.worker.stop_within.total_seconds(), most, job.only_campaign)
         ending = asyncio.Event()
         recovery = Recovery(
@@ -204,6 +213,20 @@ async def _incarnation(
     finally:
         recorder.close(unlink=is_settled)
     return left
+
+
+async def _patiently(register: Callable[[], Awaitable[Exchanger]], stop: asyncio.Event) -> Exchanger:
+    """For a worker that was fenced because nobody reached the database: try until somebody does, or until `stop`."""
+    while True:
+        try:
+            return await register()
+        except StoreError as error:
+            if not error.can_wait or stop.is_set():
+                raise
+            log.warning("database.waiting", reason=error.message, hint=error.hint)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LONGEST_TRY_S):
+                    await stop.wait()
 
 
 def _say_changes(pools: Sequence[RelayPool], said: dict[str, str], when: Callable[[int], str]) -> None:
@@ -262,8 +285,15 @@ async def _until_empty(
     """Set `ending` once there is nothing that waiting would bring."""
     while True:
         await worker.is_idle.wait()
+        try:
+            held = await store.workers.left()
+        except StoreError as error:
+            if not error.can_wait:
+                raise
+            await asyncio.sleep(ASK_LEFT_S)  # the crank says it, and ends if it takes too long
+            continue
         seen = outlook(
-            await store.workers.left(),
+            held,
             lambda route: _stopped(worker.route(route), lines, or_paused=not job.wait),
             when,
             only=job.only_campaign,

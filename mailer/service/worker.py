@@ -197,7 +197,7 @@ class Worker:
             if self._stop.is_set() and not self._hand.count:
                 return
             if self._lease_is_lost():
-                raise Fenced("the database could not be reached for too long; this worker starts over", "")
+                raise _too_long()
             await self._something_to_do()
 
     def _needs_exchange(self) -> bool:
@@ -256,8 +256,10 @@ class Worker:
             except Fenced:
                 raise
             except StoreError as error:
-                if not error.can_wait or self._is_late or self._lease_is_lost():
+                if not error.can_wait or self._is_late:
                     raise
+                if self._lease_is_lost():
+                    raise _too_long() from error
                 self._on_trouble()
                 log.warning("database.waiting", reason=error.message, hint=error.hint)
                 await asyncio.sleep(pause_s)
@@ -381,6 +383,10 @@ class Worker:
             pool.abandon_bodies()
         await asyncio.sleep(self._terms.stop_within_s / 2)
         await asyncio.gather(*(pool.close() for pool in self._pools()))
+
+
+def _too_long() -> Fenced:
+    return Fenced("the database could not be reached for too long; this worker starts over", "")
 
 
 def _ours(delivery: Delivery) -> WorkerDelivery:
