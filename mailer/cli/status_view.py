@@ -101,6 +101,8 @@ def line(campaign: CampaignStatus) -> str:
     parts = [f"{campaign.counts[State.SENT]:,} of {campaign.total:,} sent"]
     told = (State.DEFERRED, State.FAILED, *SELDOM)
     parts += [f"{campaign.counts[state]:,} {state}" for state in told if campaign.counts[state]]
+    if campaign.in_doubt:
+        parts.append(f"{campaign.in_doubt:,} in doubt")
     if not is_ended(campaign):
         if speed := speed_words(campaign.rate_per_second):
             parts.append(speed)
@@ -132,7 +134,8 @@ def _worth_showing(campaigns: Sequence[CampaignStatus]) -> tuple[list[CampaignSt
 
 def _campaigns(campaigns: Sequence[CampaignStatus], *, colour: bool, width: int | None) -> str:
     seldom = [state for state in SELDOM if any(campaign.counts[state] for campaign in campaigns)]
-    has_reason = any(campaign.reason for campaign in campaigns)
+    has_doubt = any(campaign.in_doubt for campaign in campaigns)
+    has_reason = any(_why(campaign) for campaign in campaigns)
     columns = [
         Column("campaign", may_shrink=True),
         Column("state"),
@@ -140,6 +143,7 @@ def _campaigns(campaigns: Sequence[CampaignStatus], *, colour: bool, width: int 
         Column("done", "", right=True),
         *(Column(str(state), right=True) for state in (State.SENT, State.QUEUED, State.SENDING, State.DEFERRED)),
         *(Column(str(state), right=True) for state in (State.FAILED, *seldom)),
+        *([Column("in_doubt", right=True)] if has_doubt else []),
         Column("rate", right=True),
         Column("left", "TIME LEFT", right=True),
         *([Column("reason", may_shrink=True)] if has_reason else []),
@@ -151,13 +155,23 @@ def _campaigns(campaigns: Sequence[CampaignStatus], *, colour: bool, width: int 
             "total": campaign.total,
             "done": f"{per_cent(campaign)} %",
             **{str(state): campaign.counts[state] for state in State},
+            "in_doubt": campaign.in_doubt,
             "rate": speed_words(campaign.rate_per_second),
             "left": None if is_ended(campaign) else _left(campaign),
-            "reason": campaign.reason,
+            "reason": _why(campaign),
         }
         for campaign in campaigns
     ]
     return render(rows, columns, colour=colour, width=width)
+
+
+def _why(campaign: CampaignStatus) -> str:
+    """Why nothing of it is sent now, where that is not plain from its state."""
+    if campaign.state == "scheduled":
+        return f"starts at {rfc3339(campaign.start_at_us)}"
+    if campaign.state == "loading":
+        return "sends nothing before `mailer campaign queue` has ended; if that was killed, type it again"
+    return campaign.reason
 
 
 def _left(campaign: CampaignStatus) -> str | None:

@@ -89,6 +89,37 @@ async def all_sent(store: Store, clock: Clock) -> None:
     await store.workers.end(worker.worker_id)
 
 
+async def in_doubt(store: Store, clock: Clock) -> None:
+    await queue(store, "spring", recipients(4))
+    worker = await register(store)
+    await send_all(worker, clock, UNKNOWN)
+    await store.workers.end(worker.worker_id)
+
+
+def test_what_may_have_been_sent_twice_is_counted_in_sight(cli: Cli) -> None:
+    in_database(cli, all_sent)
+    assert "DOUBT" not in cli("status").ok().stdout
+    cli.folder.joinpath("mailer.db").unlink()
+    in_database(cli, in_doubt)
+    doubted = cli("status", "--json").ok().json["campaigns"][0]["in_doubt"]
+    head, row = cli("status").ok().stdout.splitlines()[2:4]
+    end = head.index("IN DOUBT") + len("IN DOUBT")
+    assert row[:end].endswith(f" {doubted}")
+    assert doubted > 0
+
+
+def test_why_a_campaign_does_not_send_yet_is_said(cli: Cli) -> None:
+    async def not_yet(store: Store, clock: Clock) -> None:
+        await queue(store, "later", recipients(1), snapshot(start_at_us=clock() + 3_600_000_000))
+        load = await store.begin_load("half", loader="test", new=snapshot())
+        await load.add(recipients(1))
+
+    in_database(cli, not_yet)
+    text = cli("status").ok().stdout
+    assert re.search(r"^later +scheduled .* starts at \d{4}-\d\d-\d\dT\S+Z$", text, re.MULTILINE)
+    assert re.search(r"^half +loading .* if that was killed, type it again$", text, re.MULTILINE)
+
+
 # The document
 
 
