@@ -23,7 +23,7 @@ MOST_BYTES: Final = 96 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Ready:
+class Usable:
     """A content version that messages can be composed from."""
 
     compiled: Compiled
@@ -33,7 +33,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Unusable:
     """A content version that cannot be compiled; its messages cannot be sent. Queueing prevents this."""
 
     reason: str
@@ -46,9 +46,9 @@ class Contents:
         self._store = store
         self._most_bytes = most_bytes
         self._bytes = 0
-        self._kept: OrderedDict[tuple[int, int], Ready | Broken] = OrderedDict()
+        self._kept: OrderedDict[tuple[int, int], Usable | Unusable] = OrderedDict()
 
-    async def get(self, campaign_id: int, version: int) -> Ready | Broken:
+    async def get(self, campaign_id: int, version: int) -> Usable | Unusable:
         """The compiled content. Raises StoreError when the database is not usable."""
         key = (campaign_id, version)
         found = self._kept.get(key)
@@ -57,7 +57,7 @@ class Contents:
             return found
         stored = await self._store.campaigns.content(campaign_id, version)
         # In a thread: encoding an attachment of 25 MB takes longer than the event loop may be held up.
-        made = await asyncio.to_thread(make_ready, stored)
+        made = await asyncio.to_thread(make_usable, stored)
         self._kept[key] = made
         self._bytes += _size(made)
         while self._bytes > self._most_bytes and len(self._kept) > 1:
@@ -66,15 +66,15 @@ class Contents:
         return made
 
 
-def make_ready(stored: StoredContent) -> Ready | Broken:
+def make_usable(stored: StoredContent) -> Usable | Unusable:
     """Compile what the store holds."""
     try:
         compiled = compile_content(
             Content.from_json(stored.body), stored.blobs, Occasion(stored.name, today_of(stored.settings))
         )
     except MailerError as error:
-        return Broken(f"its content cannot be used: {error.message}")
-    return Ready(compiled, stored.envelope_from, domain_of(stored.author))
+        return Unusable(f"its content cannot be used: {error.message}")
+    return Usable(compiled, stored.envelope_from, domain_of(stored.author))
 
 
 def today_of(settings: str) -> date:
@@ -85,5 +85,5 @@ def today_of(settings: str) -> date:
     return date.fromisoformat(today)
 
 
-def _size(made: Ready | Broken) -> int:
-    return made.compiled.size_bytes if isinstance(made, Ready) else 0
+def _size(made: Usable | Unusable) -> int:
+    return made.compiled.size_bytes if isinstance(made, Usable) else 0

@@ -21,7 +21,7 @@ from mailer.core.outcome import settle
 from mailer.core.progress import Step
 from mailer.core.retry import RetryPolicy
 from mailer.errors import MailerError, StoreError
-from mailer.service.contents import Ready
+from mailer.service.contents import Usable
 from mailer.service.identity import mailer_id, message_id
 from mailer.store.flight import FlightRecorder
 
@@ -52,13 +52,13 @@ class Surroundings:
 class WorkerDelivery:
     """A message in a worker's hands. Implements `mailer.smtp.Delivery`."""
 
-    __slots__ = ("_has_slot", "_ready", "_refusal", "_shared", "claimed", "envelope", "is_ended")
+    __slots__ = ("_content", "_has_slot", "_refusal", "_shared", "claimed", "envelope", "is_ended")
 
-    def __init__(self, claimed: Claimed, ready: Ready, shared: Surroundings) -> None:
+    def __init__(self, claimed: Claimed, content: Usable, shared: Surroundings) -> None:
         self.claimed = claimed
-        self.envelope = Envelope(ready.envelope_from, wire_address(claimed.address))
+        self.envelope = Envelope(content.envelope_from, wire_address(claimed.address))
         self.is_ended = False
-        self._ready = ready
+        self._content = content
         self._shared = shared
         self._has_slot = False  # in the flight recorder
         self._refusal: MailerError | None = None
@@ -79,10 +79,10 @@ class WorkerDelivery:
         shared.recorder.begin(claimed.claim, claimed.message_id)
         self._has_slot = True
         identity = mailer_id(shared.store_id, claimed.campaign_id, claimed.message_id)
-        return self._ready.compiled.compose(
+        return self._content.compiled.compose(
             claimed.address,
             json.loads(claimed.fields),
-            message_id=message_id(identity, self._ready.domain),
+            message_id=message_id(identity, self._content.domain),
             mailer_id=identity,
             date=datetime.fromtimestamp(now // SECOND_US, UTC),
         )

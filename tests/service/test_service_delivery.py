@@ -13,7 +13,7 @@ from support.store import RETRY, Clock
 from mailer.content import Content, Occasion, compile_content
 from mailer.core.message import Claimed, Ending, OnUncertain, Outcome, Phase, Result, State
 from mailer.core.progress import Step
-from mailer.service.contents import Ready
+from mailer.service.contents import Usable
 from mailer.service.delivery import Surroundings, WorkerDelivery
 from mailer.store.flight import FlightRecorder
 from mailer.store.flight_adopt import DeadFlight, adopt
@@ -42,7 +42,7 @@ def delivery_of(recorder: FlightRecorder, outcomes: list[Outcome]) -> WorkerDeli
         recorder=recorder, store_id="store-1", retry=RETRY, clock=Clock(), random=Random(1), may_end=lambda: True,
         done=lambda _delivery, outcome, _result: outcomes.append(outcome),
     )  # fmt: skip
-    return WorkerDelivery(CLAIMED, Ready(compiled, "news@example.com", "example.com"), shared)
+    return WorkerDelivery(CLAIMED, Usable(compiled, "news@example.com", "example.com"), shared)
 
 
 def adopted(recorder: FlightRecorder) -> DeadFlight:
