@@ -25,7 +25,7 @@ from mailer.core.message import Claimed, Ending, Outcome, Result, State
 from mailer.core.outcome import settle
 from mailer.core.retry import RetryPolicy
 from mailer.errors import NotFound, StoreError
-from mailer.service.contents import Broken, Contents, Ready
+from mailer.service.contents import Contents, Unusable, Usable
 from mailer.service.delivery import Surroundings, WorkerDelivery
 from mailer.service.hand import Hand, Room
 from mailer.service.lease import Lease
@@ -290,7 +290,7 @@ class Worker:
                 self._give_back(claimed)
                 continue
             content = await self._content_of(claimed)
-            if isinstance(content, Ready):
+            if isinstance(content, Usable):
                 self._lines[claimed.relay].pool.submit(WorkerDelivery(claimed, content, self._shared))
             elif content is None:
                 self._give_back(claimed)
@@ -299,12 +299,12 @@ class Worker:
         if answer.withdrawn:
             self._withdraw(lambda claimed: claimed.campaign_id in answer.withdrawn)
 
-    async def _content_of(self, claimed: Claimed) -> Ready | Broken | None:
+    async def _content_of(self, claimed: Claimed) -> Usable | Unusable | None:
         """What it is composed from; None if the database cannot say now."""
         try:
             return await self._contents.get(claimed.campaign_id, claimed.version)
         except NotFound as error:
-            return Broken(error.message)
+            return Unusable(error.message)
         except StoreError as error:
             if not error.can_wait:
                 raise
