@@ -37,15 +37,16 @@ async def allowance(tx: Transaction, want: Want, places: int, now: int) -> Allow
     asked = places
     next_at = 0
     if want.interval_us and places > 0:
-        next_at = await _next_at(tx, want.relay, now)
+        next_at = await _next_at(tx, want, now)
         places = min(places, max(0, (now - next_at) // want.interval_us + 1))
     day_at: int | None = None
     if want.daily_limit is not None and places > 0:
         since = (now - DAY_US) // MINUTE_US * MINUTE_US
-        left = want.daily_limit - await tx.number("relay_claimed_since", relay=want.relay, since=since)
+        until = now + DAY_US  # what stands beyond it was counted under a clock that has been set right since
+        left = want.daily_limit - await tx.number("relay_claimed_since", relay=want.relay, since=since, until=until)
         if left < places:
             places = max(0, left)
-            oldest = await tx.one("oldest_relay_traffic", relay=want.relay, since=since)
+            oldest = await tx.one("oldest_relay_traffic", relay=want.relay, since=since, until=until)
             # The whole bucket must be over a day old, and `since` is rounded down to one.
             day_at = (oldest[0] if oldest and oldest[0] else now) + DAY_US + MINUTE_US
 
@@ -61,11 +62,14 @@ async def allowance(tx: Transaction, want: Want, places: int, now: int) -> Allow
 async def reserve(tx: Transaction, want: Want, taken: int, now: int) -> None:
     """`taken` messages are claimed for the relay now."""
     if want.interval_us:
-        next_at = await _next_at(tx, want.relay, now) + taken * want.interval_us
+        next_at = await _next_at(tx, want, now) + taken * want.interval_us
         await tx.run("set_relay_next_at", relay=want.relay, next_at=next_at)
     await tx.run("add_relay_traffic", rows=json.dumps([[want.relay, now // MINUTE_US * MINUTE_US, taken, 0]]))
 
 
-async def _next_at(tx: Transaction, relay: str, now: int) -> int:
-    row = await tx.one("relay_next_at", relay=relay)
-    return max(row[0] if row else now, now - CATCH_UP_US)
+async def _next_at(tx: Transaction, want: Want, now: int) -> int:
+    row = await tx.one("relay_next_at", relay=want.relay)
+    next_at: int = row[0] if row else now
+    if next_at > now + want.interval_us:
+        next_at = now  # never more than one message ahead, so the clock was set back, or the rate raised
+    return max(next_at, now - CATCH_UP_US)

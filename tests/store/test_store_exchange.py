@@ -286,6 +286,18 @@ async def test_a_daily_limit_holds_for_any_24_hours(store: Store, clock: Clock) 
     assert len((await worker.exchange([], [want(10, daily_limit=3)])).messages) == 3
 
 
+@pytest.mark.parametrize("limits", [{"interval_us": 250_000}, {"daily_limit": 3}], ids=["rate", "day"])
+async def test_a_clock_that_was_years_ahead_and_is_set_right_stops_no_relay(
+    store: Store, clock: Clock, limits: dict[str, int]
+) -> None:
+    worker = await register(store)
+    await queue(store, "news", recipients(50))
+    clock.forward(10 * 365 * DAY_US)
+    assert (await worker.exchange([], [want(10, **limits)])).messages
+    clock.now_us = START_US
+    assert (await worker.exchange([], [want(10, **limits)])).messages
+
+
 async def test_what_comes_back_untouched_gives_its_place_in_the_day_back(store: Store, clock: Clock) -> None:
     worker = await register(store)
     await queue(store, "news", recipients(50))

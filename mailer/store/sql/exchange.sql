@@ -162,10 +162,10 @@ FROM json_each(:rows) WHERE true
 ON CONFLICT (relay, at) DO UPDATE SET claimed = claimed + excluded.claimed, sent = sent + excluded.sent
 
 -- name: relay_claimed_since
-SELECT coalesce(sum(claimed), 0) FROM relay_traffic WHERE relay = :relay AND at >= :since
+SELECT coalesce(sum(claimed), 0) FROM relay_traffic WHERE relay = :relay AND at >= :since AND at < :until
 
 -- name: oldest_relay_traffic
-SELECT min(at) FROM relay_traffic WHERE relay = :relay AND at >= :since AND claimed > 0
+SELECT min(at) FROM relay_traffic WHERE relay = :relay AND at >= :since AND at < :until AND claimed > 0
 
 -- name: relay_next_at
 SELECT next_at FROM relay_pace WHERE relay = :relay
