@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 from support.store import queue, recipients
 
+import mailer.store
 from mailer.store import Store
 from mailer.store.queries import queries
 
@@ -46,3 +48,8 @@ async def test_trouble_is_listed_by_its_own_index(store: Store) -> None:
         names = dict.fromkeys(re.findall(r"(?<!:):([a-z_]+)\b", text))
         plan = await tx._connection.execute_fetchall(f"EXPLAIN QUERY PLAN {text}", names)
     assert "message_troubled" in str([row[3] for row in plan])
+
+
+def test_every_query_is_asked_by_somebody() -> None:
+    code = "".join(path.read_text("utf-8") for path in Path(mailer.store.__file__).parent.glob("*.py"))
+    assert [name for name in queries() if f'"{name}"' not in code] == []
