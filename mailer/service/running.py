@@ -32,7 +32,7 @@ from mailer.service.recovery import Recovery
 from mailer.service.relays import relay_settings
 from mailer.service.worker import LONGEST_TRY_S, Line, Run, Terms, Worker
 from mailer.smtp import RelayPool, Transcript
-from mailer.store import Exchanger, Fenced, Route, Store
+from mailer.store import Exchanger, Fenced, Left, Route, Store
 from mailer.store.flight import FlightRecorder, boot_id
 from mailer.store.flight_record import Identity
 
@@ -194,7 +194,9 @@ async def _incarnation(
             ]
             if job.until_empty:
                 others.append(
-                    group.create_task(_until_empty(store, worker, lines, job, ending, when), name="until empty")
+                    group.create_task(
+                        _until_empty(store, worker, config.relays, lines, job, ending, when), name="until empty"
+                    )
                 )
             try:
                 await worker.run()
@@ -204,7 +206,7 @@ async def _incarnation(
         await store.workers.end(exchanger.worker_id)
         is_settled = True
         left = outlook(
-            await store.workers.left(),
+            _ours(await store.workers.left(), exchanger.route, config.relays, lines),
             lambda route: _stopped(exchanger.route(route), lines, or_paused=not job.wait),
             when,
             only=job.only_campaign,
@@ -277,6 +279,7 @@ async def _until(stop: asyncio.Event, ending: asyncio.Event) -> None:
 async def _until_empty(
     store: Store,
     worker: Worker,
+    relays: Sequence[Relay],
     lines: Sequence[Line],
     job: Job,
     ending: asyncio.Event,
@@ -293,7 +296,7 @@ async def _until_empty(
             await asyncio.sleep(ASK_LEFT_S)  # the crank says it, and ends if it takes too long
             continue
         seen = outlook(
-            held,
+            _ours(held, worker.route, relays, lines),
             lambda route: _stopped(worker.route(route), lines, or_paused=not job.wait),
             when,
             only=job.only_campaign,
@@ -303,6 +306,19 @@ async def _until_empty(
             ending.set()
             return
         await asyncio.sleep(ASK_LEFT_S)
+
+
+def _ours(
+    left: Sequence[Left], route_of: Callable[[int], Route | None], relays: Sequence[Relay], lines: Sequence[Line]
+) -> list[Left]:
+    """Without what only other processes have connections for: they send it, or say why not."""
+
+    def is_ours(route: Route | None) -> bool:
+        if route is None or any(line.carries(route) for line in lines):
+            return True
+        return not any(may_take(relay, route.author, route.envelope_from, route.relays) for relay in relays)
+
+    return [one for one in left if is_ours(route_of(one.route_id))]
 
 
 def _stopped(route: Route | None, lines: Sequence[Line], *, or_paused: bool) -> str | None:

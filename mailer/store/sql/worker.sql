@@ -37,5 +37,7 @@ SELECT campaign.id, campaign.name, campaign.state, campaign.reason, campaign.rou
        (SELECT count(*) FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id AND ready.due_at <= :now),
        (SELECT count(*) FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id AND ready.due_at > :now),
        (SELECT coalesce(sum(count), 0) FROM lane JOIN tally ON tally.lane_id = lane.id AND tally.state = 'sending' WHERE lane.campaign_id = campaign.id),
-       (SELECT min(ready.due_at) FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id AND ready.due_at > :now)
+       CASE campaign.state WHEN 'scheduled' THEN campaign.start_at ELSE
+           (SELECT min(ready.due_at) FROM lane JOIN ready ON ready.lane_id = lane.id WHERE lane.campaign_id = campaign.id AND ready.due_at > :now)
+       END
 FROM campaign WHERE campaign.state NOT IN ('finished', 'cancelled')
