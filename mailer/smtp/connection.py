@@ -19,12 +19,14 @@ import asyncio
 import os
 import select
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, Protocol
 
 from mailer.core.clock import Clock
 from mailer.core.message import Ending, Phase, Result
 from mailer.core.reply import Reply
 from mailer.errors import MailerError
+from mailer.redact import Redactor
 from mailer.smtp.auth import Login
 from mailer.smtp.body import Stuffer, in_pieces
 from mailer.smtp.deadline import Deadline, Timers
@@ -86,6 +88,7 @@ class Connection(asyncio.Protocol):
         timers: Timers,
         timeouts: Timeouts,
         stuffer: Stuffer,
+        redact: Redactor,
         transcript: Transcript | None = None,
     ) -> None:
         self._settings = settings
@@ -106,6 +109,7 @@ class Connection(asyncio.Protocol):
         }
         self._deadline = Deadline(timers, self._expired)
         self._stuffer = stuffer
+        self._redact = redact
         self._transcript = transcript
         self._dialogue = Dialogue(self._show_reply if transcript is not None else None)
         loop = asyncio.get_running_loop()
@@ -399,6 +403,8 @@ class Connection(asyncio.Protocol):
         self._pieces = []
         if delivery is None:
             return
+        if reply is not None and (text := self._redact(reply.text)) is not reply.text:
+            reply = replace(reply, text=text)  # a server may repeat in its words what it was sent
         delivery.finish(
             Result(
                 ending,
@@ -408,7 +414,7 @@ class Connection(asyncio.Protocol):
                 started_at_us=self._begun_at_us,
                 duration_us=max(0, self._clock() - self._begun_at_us),  # the wall clock may have been put back
                 tls=self._tls,
-                note=note,
+                note=self._redact(note),
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 from typing import NamedTuple
 
 from mailer.core.clock import Clock
@@ -57,13 +58,14 @@ async def open_connection(
             timers=timers if timers is not None else asyncio.get_running_loop(),
             timeouts=timeouts,
             stuffer=stuffer,
+            redact=redact,
             transcript=transcript,
         )
         mechanism = await _log_in(settings, session, connection, memory, redact, transcript)
     except RelayFailure as failure:
         if connection is not None:
             connection.cut(failure.message)
-        clean = _without_secrets(failure, redact)
+        clean = without_secrets(failure, redact)
         _note(transcript, clean)
         # What a secret's place says of itself is kept as the cause; it names the place, never the value.
         raise clean from (failure.__cause__ if isinstance(failure.__cause__, MailerError) else None)
@@ -113,11 +115,11 @@ async def _password(settings: RelaySettings) -> str:
         raise RelayFailure(error.message, error.hint, phase=Phase.AUTH, is_permanent=True) from error
 
 
-def _without_secrets(failure: RelayFailure, redact: Redactor) -> RelayFailure:
+def without_secrets(failure: RelayFailure, redact: Redactor) -> RelayFailure:
     """The same failure; a server may repeat in its words what it was sent."""
     reply = failure.reply
     if reply is not None:
-        reply = type(reply)(reply.code, reply.enhanced, redact(reply.text))
+        reply = replace(reply, text=redact(reply.text))
     return RelayFailure(
         redact(failure.message), failure.hint, phase=failure.phase, is_permanent=failure.is_permanent, reply=reply
     )

@@ -29,7 +29,7 @@ from mailer.smtp.breaker import Backoff, Breaker, RelayState
 from mailer.smtp.connection import Connection
 from mailer.smtp.deadline import Timers
 from mailer.smtp.delivery import Delivery
-from mailer.smtp.opening import open_connection
+from mailer.smtp.opening import open_connection, without_secrets
 from mailer.smtp.session import make_context
 from mailer.smtp.settings import RelaySettings, Timeouts
 from mailer.smtp.transcript import Transcript
@@ -244,7 +244,7 @@ class RelayPool:
 
     def _failed(self, failure: RelayFailure) -> None:
         before = self._breaker.state
-        pause_s = self._breaker.failed(failure, self._clock())
+        pause_s = self._breaker.failed(without_secrets(failure, self._redact), self._clock())
         if pause_s and self._group is not None and not self._is_ending:
             self._pausing = self._group.create_task(self._pause(pause_s), name=f"pause of {self.name}")
         if self._breaker.state != before:

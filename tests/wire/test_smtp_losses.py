@@ -33,6 +33,7 @@ from mailer.core.message import Ending, Phase
 from mailer.core.progress import Step
 from mailer.core.reply import Reply
 from mailer.errors import StoreError
+from mailer.redact import Redactor
 from mailer.smtp import RelayPool
 from mailer.smtp.auth import LoginMemory, new_login
 from mailer.smtp.body import PIECE_BYTES, Stuffer
@@ -582,4 +583,5 @@ def connection_on(session: Session, port: int) -> Connection:
         timers=HandTimers(),
         timeouts=IMPATIENT,
         stuffer=Stuffer(),
+        redact=Redactor(),
     )

@@ -15,7 +15,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from support.daemon import free_ports
-from support.scripted_server import BYE, ENVELOPE, HELLO, LOGIN, MESSAGE, Peer, scripted_server
+from support.scripted_server import BYE, DATA, ENVELOPE, HELLO, LOGIN, MESSAGE, Peer, scripted_server
 from support.smtpsink import running_smtp_sink
 from support.wire import BODY, Parcel, Pauses, finished, run_on, running_pool, secret, settings_for, until
 
@@ -422,6 +422,32 @@ def test_a_transcript_shows_everything_but_secrets_and_bodies() -> None:
         "C: QUIT",
         "S: 221 bye",
     ]
+
+
+ECHO = "bad me@qq.com hunter22-geheim aHVudGVyMjItZ2VoZWlt"
+
+
+@pytest.mark.parametrize(
+    ("answer", "state"),
+    [(f"250 2.0.0 {ECHO}", "ready"), (f"550 5.1.1 {ECHO}", "ready"), (f"530 5.7.0 {ECHO}", "stopped"),
+     (f"421 {ECHO}", "paused"), (f"xyz {ECHO}", "ready")],
+)  # fmt: skip
+def test_a_server_that_repeats_the_password_does_not_get_it_into_what_is_kept(answer: str, state: str) -> None:
+    parcel = Parcel()
+
+    async def main() -> None:
+        settings = settings_for(server.port, max_connections=1, **LOGIN_SETTINGS)
+        async with running_pool(settings, sleep=Pauses()) as pool:
+            pool.submit(parcel)
+            await finished(parcel)
+            await until(lambda: pool.state == state)
+            kept = f"{pool.reason} {parcel.result!r}"
+            assert "***" in kept
+            assert "geheim" not in kept
+            assert "Z2VoZWlt" not in kept
+
+    with scripted_server(HELLO + LOGIN + ENVELOPE + DATA + f"S: {answer}\nhold") as server:
+        run_on("asyncio", main())
 
 
 class Inbox:
