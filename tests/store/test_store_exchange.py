@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from support.store import (
@@ -288,7 +289,7 @@ async def test_a_daily_limit_holds_for_any_24_hours(store: Store, clock: Clock) 
 
 @pytest.mark.parametrize("limits", [{"interval_us": 250_000}, {"daily_limit": 3}], ids=["rate", "day"])
 async def test_a_clock_that_was_years_ahead_and_is_set_right_stops_no_relay(
-    store: Store, clock: Clock, limits: dict[str, int]
+    store: Store, clock: Clock, limits: dict[str, Any]
 ) -> None:
     worker = await register(store)
     await queue(store, "news", recipients(50))
