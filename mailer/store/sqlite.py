@@ -18,7 +18,7 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar, cast
@@ -145,6 +145,8 @@ class Database:
         # `mode=rw` so that a database that vanished is an error and not an empty new one.
         uri = f"{self.path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
         with translated(self.path):
+            if create:
+                _make_private(self.path)
             connection = await _open_file(uri, uri=True, isolation_level=None, timeout=self._lock_wait_s)
             try:
                 await connection.executescript(
@@ -248,6 +250,7 @@ class Database:
             connection = await self._open_connection()
             try:
                 with translated(target):
+                    _make_private(unfinished)
                     copy = await _open_file(unfinished)
                     try:
                         await connection.backup(copy, pages=-1)
@@ -290,6 +293,15 @@ async def _open_file(path: str | Path, **options: Any) -> _Connection:
     connection = _Connection(lambda: opened, iter_chunk_size=64)
     await connection
     return connection
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file where there is none, for its owner's group at most: addresses are people's own business.
+
+    SQLite would make it readable for everybody. It gives its own files beside it the same mode.
+    """
+    with suppress(OSError):  # there already, or a folder that cannot be written to: SQLite says so in its own words
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sqlite3
+import stat
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,24 @@ async def test_a_missing_database_is_not_made_by_a_command_that_only_looks(tmp_p
         await open_store(tmp_path / "none.db", clock, create=False)
     assert str(tmp_path / "none.db") in caught.value.message
     assert not (tmp_path / "none.db").exists()
+
+
+def modes_in(folder: Path) -> dict[str, int]:
+    """The permissions of its files by name."""
+    return {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()}
+
+
+async def test_a_database_and_its_backup_are_nobodys_business(tmp_path: Path, clock: Clock) -> None:
+    before = os.umask(0)
+    try:
+        async with await open_store(tmp_path / "a.db", clock) as store:
+            await queue(store, "news", recipients(1))
+            await store.back_up(tmp_path / "b.db")
+            modes = modes_in(tmp_path)
+    finally:
+        os.umask(before)
+    assert {"a.db", "a.db-wal", "b.db"} <= modes.keys()
+    assert set(modes.values()) == {0o640}
 
 
 async def test_a_missing_folder_is_said(tmp_path: Path, clock: Clock) -> None:
