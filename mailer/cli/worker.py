@@ -139,5 +139,6 @@ async def _supervise(session: Session, log: LogFiles, processes: int, *, until_e
         log.reopen()
         supervisor.pass_on(signal.SIGHUP)
 
-    with stop_on_signals(supervisor.pass_on, hang_up):
+    # A second Ctrl-C is the second one for the children, too: they leave at once as well.
+    with stop_on_signals(supervisor.pass_on, hang_up, leave=supervisor.pass_on):
         return await supervisor.run()

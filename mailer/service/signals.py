@@ -20,16 +20,22 @@ STOPPING: Final = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[signal.Signals], None], hang_up: Callable[[], None]) -> Iterator[None]:
+def stop_on_signals(
+    stop: Callable[[signal.Signals], None],
+    hang_up: Callable[[], None],
+    *,
+    leave: Callable[[signal.Signals], None] = lambda _: None,
+) -> Iterator[None]:
     """While the block runs, `stop` is called for the first SIGTERM or SIGINT, `hang_up` for each SIGHUP.
 
-    A second one of the former ends the process with 128 + its number, without any clean-up.
+    A second one of the former ends the process with 128 + its number, without any clean-up but `leave`.
     """
     loop = asyncio.get_running_loop()
     seen: list[signal.Signals] = []
 
     def handle(number: signal.Signals) -> None:
         if seen:
+            leave(number)
             os._exit(128 + number)
         seen.append(number)
         log.info("worker.stopping", signal=number.name, hint="again to leave at once")

@@ -39,13 +39,16 @@ class Supervisor:
         count: int,
         *,
         restart_ended: bool,
+        first_pause_s: float = FIRST_PAUSE_S,
     ) -> None:
         self._command = command
         self._count = count
         self._restart_ended = restart_ended
+        self._first_pause_s = first_pause_s
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._worst = 0
+        self._hopeless = 0
 
     def pass_on(self, number: signal.Signals) -> None:
         """Send a signal to every child; SIGTERM and SIGINT also end the restarting."""
@@ -57,7 +60,7 @@ class Supervisor:
                 child.send_signal(signal.SIGTERM if number == signal.SIGINT else number)
 
     async def run(self) -> int:
-        """Until all children have ended; the exit code: the worst of theirs."""
+        """Until all children have ended. The exit code: that of one that cannot work at all, else the worst."""
         reading, writing = os.pipe()
         os.set_inheritable(reading, True)
         try:
@@ -67,10 +70,10 @@ class Supervisor:
         finally:
             os.close(writing)
             os.close(reading)
-        return self._worst
+        return self._hopeless or self._worst
 
     async def _keep(self, index: int, pipe: int) -> None:
-        pause_s = FIRST_PAUSE_S
+        pause_s = self._first_pause_s
         loop = asyncio.get_running_loop()
         while not self._stopping.is_set():
             began = loop.time()
@@ -84,7 +87,7 @@ class Supervisor:
             if self._is_over(index, code):
                 return
             if loop.time() - began > LIVED_WELL_S:
-                pause_s = FIRST_PAUSE_S
+                pause_s = self._first_pause_s
             log.error("process.died", process=index, code=code, restart_in_seconds=pause_s)
             await self._pause(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
@@ -92,9 +95,11 @@ class Supervisor:
     def _is_over(self, index: int, code: int) -> bool:
         if code in HOPELESS:
             log.error("process.cannot_work", process=index, code=code)
-            self._worst = code
+            self._hopeless = self._hopeless or code
             self.pass_on(signal.SIGTERM)
             return True
+        if self._stopping.is_set() and code == -signal.SIGTERM:
+            return True  # it was told to stop before it could listen, and had begun nothing
         if self._stopping.is_set() or (code in ON_PURPOSE and not self._restart_ended):
             self._worst = max(self._worst, code if code in ON_PURPOSE else 1)
             return True
