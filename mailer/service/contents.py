@@ -79,10 +79,10 @@ def make_usable(stored: StoredContent) -> Usable | Unusable:
 
 def today_of(settings: str) -> date:
     """The date on which a campaign was queued, in its zone: what its templates call `today`."""
-    today = json.loads(settings).get("today")
-    if not isinstance(today, str):
-        raise InputError("the campaign's settings hold no date", "Run `mailer db check`.")
-    return date.fromisoformat(today)
+    try:
+        return date.fromisoformat(json.loads(settings)["today"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise InputError("the campaign's settings hold no date", "Run `mailer db check`.") from error
 
 
 def _size(made: Usable | Unusable) -> int:
