@@ -41,7 +41,7 @@ def document(status: Status, known: Known, trouble: Sequence[str]) -> dict[str, 
                 "connections": relay.connections,
                 "rate_per_second": round(relay.rate_per_second, 3),
                 "paused_until": rfc3339(relay.paused_until_us),
-                "reason": relay.reason,
+                "reason": relay.reason or None,
                 "sent_24h": relay.sent_24h,
                 "daily_limit": known.daily_limits.get(relay.name),
             }
@@ -74,7 +74,7 @@ def _campaign(campaign: CampaignStatus) -> dict[str, Any]:
         "eta_seconds": None if eta is None else round(eta, 1),
         "started_at": rfc3339(campaign.started_at_us),
         "finished_at": rfc3339(campaign.finished_at_us),
-        "reason": campaign.reason,
+        "reason": campaign.reason or None,
     }
 
 

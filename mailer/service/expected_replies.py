@@ -31,6 +31,7 @@ _EXPECTED: Final[Mapping[str, tuple[int, ...]]] = {
     "RSET": (250,),
     "QUIT": (221,),
 }
+_NO_INITIAL_RESPONSE: Final = "It takes no initial response: the login goes on in three steps."
 
 
 class ExpectedReplies:
@@ -39,6 +40,7 @@ class ExpectedReplies:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._command = "the connection"
+        self._has_initial_response = False
         self._lines: list[str] = []
         self.surprises: list[str] = []
         """What was added, one sentence each."""
@@ -56,7 +58,12 @@ class ExpectedReplies:
         # What is neither is a line of an AUTH exchange: a user name or password, already masked.
         if verb in _EXPECTED:
             self._command = verb
+            self._has_initial_response = verb == "AUTH" and command.upper().startswith("AUTH LOGIN ")
         self._lines = []
+
+    def _goes_on_in_steps(self, code: int) -> bool:
+        """A refused initial response (RFC 4954 section 4) is no end: the same login follows in three steps."""
+        return self._has_initial_response and 500 <= code <= 504
 
     def _see_reply(self, line: str) -> None:
         self._lines.append(line)
@@ -67,7 +74,7 @@ class ExpectedReplies:
         expected = _EXPECTED[self._command]
         if code in expected:
             return
-        meaning = _meaning("\n".join(lines))
+        meaning = _NO_INITIAL_RESPONSE if self._goes_on_in_steps(code) else _meaning("\n".join(lines))
         wanted = " or ".join(map(str, expected))
         what = "the end of the message" if self._command == "." else self._command
         sentence = f"{what} was answered with {code or line!r}, expected was {wanted}. {meaning}".rstrip()
