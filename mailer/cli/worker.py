@@ -13,6 +13,7 @@ from mailer.cli.session import Session
 from mailer.errors import WORK_LEFT, ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from mailer.config import Config
     from mailer.service.left import Outlook
     from mailer.service.log import LogFiles
     from mailer.service.running import Job
@@ -37,7 +38,8 @@ async def command(
     """Send what is queued, over all relays, until it is stopped.
 
     SIGTERM or Ctrl-C: what is on its way is brought to an end, within [worker] stop_within. A second one leaves at
-    once; the next worker settles what that leaves open. SIGHUP reopens the logs.
+    once; the next worker settles what that leaves open. SIGHUP reopens the logs and reads the configuration again, but
+    for [database] and [log]; a relay that had stopped is tried again.
     """
     if no_wait and not until_empty:
         raise UsageError("--no-wait means nothing without --until-empty.", "Add --until-empty.")
@@ -81,20 +83,25 @@ async def _work(session: Session, log: LogFiles, job: Job, pipe: int | None) -> 
     import asyncio
     from contextlib import suppress
 
-    from mailer.service.running import run_worker
+    from mailer.service.running import Reload, run_worker
     from mailer.service.signals import end_of_pipe, stop_on_signals
 
     stop = asyncio.Event()
+    reload = Reload(lambda: _config_again(session))
+
+    def hang_up() -> None:
+        log.reopen()
+        reload.asked.set()
 
     async def stop_with_supervisor(fd: int) -> None:
         await end_of_pipe(fd)
         stop.set()
 
-    with stop_on_signals(lambda _: stop.set(), log.reopen):
+    with stop_on_signals(lambda _: stop.set(), hang_up):
         watcher = asyncio.create_task(stop_with_supervisor(pipe)) if pipe is not None else None
         try:
             async with session.store(create=pipe is None) as store:
-                summary = await run_worker(store, session.config, job, stop, when=when_in_zone(session))
+                summary = await run_worker(store, session.config, job, stop, reload=reload, when=when_in_zone(session))
         finally:
             if watcher is not None:
                 watcher.cancel()
@@ -108,6 +115,12 @@ async def _work(session: Session, log: LogFiles, job: Job, pipe: int | None) -> 
     if summary.was_stopped or not job.until_empty:
         return 0
     return _say_left(session, summary.left)
+
+
+def _config_again(session: Session) -> Config:
+    from mailer.config import load
+
+    return load(session.environ, file=session.config_file, on_secret=session.redactor.add).config
 
 
 def _say_left(session: Session, left: Outlook) -> int:

@@ -72,6 +72,28 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Reload:
+    """Reading the configuration again while a worker runs (SIGHUP)."""
+
+    read: Callable[[], Config]
+    """Raises ConfigError for one that cannot be used; the worker then goes on by the one it has."""
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def next_config(self, current: Config) -> Config:
+        """What to go on by, and nothing asked any more."""
+        self.asked.clear()
+        try:
+            config = self.read()
+            _require_relays(config)
+            _require_same_database(config, current)
+        except ConfigError as error:
+            log.error("config.refused", reason=error.message, hint=error.hint)  # noqa: TRY400 - the sentence says it
+            return current
+        log.info("config.read")
+        return config
+
+
+@dataclass(frozen=True)
 class Summary:
     """How a run ended."""
 
@@ -87,6 +109,7 @@ async def run_worker(
     job: Job,
     stop: asyncio.Event,
     *,
+    reload: Reload | None = None,
     clock: Clock = wall_clock,
     boot: Clock = boot_clock,
     random: Random | None = None,
@@ -94,31 +117,37 @@ async def run_worker(
 ) -> Summary:
     """Send until `stop` is set, or with `job.until_empty` until nothing is left that this worker could send.
 
-    Raises ConfigError without a relay, StoreError when the database is not usable and waiting does not help.
+    When `reload` is asked for, what is in hand is brought to an end and a new incarnation goes on by what was read: a
+    relay that had stopped is tried again. Raises ConfigError without a relay, StoreError when the database is not
+    usable and waiting does not help.
     """
-    if not config.relays:
-        raise ConfigError("no relay is configured.", "`mailer init` sets one up in config.toml.")
+    _require_relays(config)
+    reload = reload or Reload(lambda: config)
     run = Run()
     random = random or Random()  # noqa: S311 - jitter, not secrets
     is_first = True
     while True:
         try:
-            left = await _incarnation(store, config, job, stop, run, clock, boot, random, when, is_first=is_first)
+            left = await _incarnation(
+                store, config, job, (stop, reload.asked), run, clock, boot, random, when, is_first=is_first
+            )
         except BaseExceptionGroup as group:
             error = _what_went_wrong(group)
             if not isinstance(error, Fenced):
                 raise error from group
             log.warning("worker.fenced", reason=error.message)
-            is_first = False
         else:
-            return Summary(run.unanswered, left, was_stopped=stop.is_set())
+            if stop.is_set() or not reload.asked.is_set():
+                return Summary(run.unanswered, left, was_stopped=stop.is_set())
+            config = reload.next_config(config)
+        is_first = False
 
 
 async def _incarnation(
     store: Store,
     config: Config,
     job: Job,
-    stop: asyncio.Event,
+    ends: tuple[asyncio.Event, ...],
     run: Run,
     clock: Clock,
     boot: Clock,
@@ -161,7 +190,7 @@ async def _incarnation(
             lease_us=lease.lease_us,
         )
         # Whoever starts a worker is told at once what is wrong; one that has worked waits for better times.
-        exchanger = await (register() if is_first else _patiently(register, stop))
+        exchanger = await (register() if is_first else _patiently(register, ends[0]))
         terms = Terms(config.retry.policy, config.worker.stop_within.total_seconds(), most, job.only_campaign)
         ending = asyncio.Event()
         recovery = Recovery(
@@ -188,10 +217,8 @@ async def _incarnation(
         told += [worker.look_again, chores.report_soon]
         log.info("worker.started", worker=exchanger.worker_id, relays=[line.pool.name for line in lines], slots=slots)
         async with asyncio.TaskGroup() as group:
-            others = [
-                group.create_task(chores.run(), name="chores"),
-                group.create_task(_until(stop, ending), name="stop"),
-            ]
+            others = [group.create_task(chores.run(), name="chores")]
+            others += [group.create_task(_until(end, ending), name="end") for end in ends]
             if job.until_empty:
                 others.append(
                     group.create_task(
@@ -271,8 +298,18 @@ def _what_went_wrong(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return min(leaves, key=lambda error: isinstance(error, Fenced))
 
 
-async def _until(stop: asyncio.Event, ending: asyncio.Event) -> None:
-    await stop.wait()
+def _require_relays(config: Config) -> None:
+    if not config.relays:
+        raise ConfigError("no relay is configured.", "`mailer init` sets one up in config.toml.")
+
+
+def _require_same_database(config: Config, current: Config) -> None:
+    if config.database != current.database:
+        raise ConfigError("the database cannot change while a worker runs.", "Stop the worker and start it.")
+
+
+async def _until(asked: asyncio.Event, ending: asyncio.Event) -> None:
+    await asked.wait()
     ending.set()
 
 
