@@ -10,7 +10,7 @@ from mailer.cli import app
 from mailer.cli.max_failed import MAX_FAILED, MaxFailed
 from mailer.cli.running import set_up_log, when_in_zone
 from mailer.cli.session import Session
-from mailer.errors import WORK_LEFT, ConfigError, UsageError
+from mailer.errors import WORK_LEFT, ConfigError, MailerError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from mailer.config import Config
@@ -74,6 +74,11 @@ async def _child(session: Session, *, until_empty: bool, wait: bool, supervised:
     log = set_up_log(session)
     try:
         return await _work(session, log, Job(until_empty, wait, share=Share(int(index), int(of))), int(fd))
+    except StoreError as error:
+        if error.can_wait:
+            # Not 4, by which a child says that starting it again is hopeless.
+            raise MailerError(error.message, error.hint) from error
+        raise
     finally:
         log.close()
 
