@@ -172,7 +172,7 @@ def test_a_stopped_relay_is_trouble_with_its_reason_made_harmless() -> None:
     [sentence] = trouble_of(status(relays=(relay(state="stopped", reason="refused the login: 535 \x1b[31mno."),)))
     assert sentence.startswith("Relay qq is stopped: refused the login: 535 ")
     assert "\x1b" not in sentence
-    assert sentence.endswith(" See `mailer relay check qq`.")
+    assert sentence.endswith("send the worker SIGHUP or start it again.")
 
 
 def test_a_paused_relay_says_when_it_is_tried_again() -> None:
