@@ -302,9 +302,13 @@ class Gate:
         self._is_reached.set()
         self._is_open.wait(PATIENCE_S)
 
-    async def reached(self) -> None:
+    def wait(self) -> None:
         """Wait until somebody stands before it."""
-        assert await asyncio.to_thread(self._is_reached.wait, PATIENCE_S), "nobody came to the gate"
+        assert self._is_reached.wait(PATIENCE_S), "nobody came to the gate"
+
+    async def reached(self) -> None:
+        """The same for a test with an event loop."""
+        await asyncio.to_thread(self.wait)
 
     def open(self) -> None:
         """Let everybody through from now on."""
