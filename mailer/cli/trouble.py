@@ -58,8 +58,8 @@ def _about_relays(status: Status, known: Known, now_us: int, *, is_needed: bool)
     for relay in status.relays:
         if relay.state == "stopped":
             yield (
-                f"Relay {relay.name} is stopped: {_clause(relay.reason)}. See `mailer relay check {relay.name}`; when it "
-                "is put right, send the worker SIGHUP or start it again."
+                f"Relay {relay.name} is stopped: {_clause(relay.reason)}. See `mailer relay check {relay.name}`; "
+                "when it is put right, send the worker SIGHUP or start it again."
             )
         elif relay.state == "paused":
             left = None if relay.paused_until_us is None else max(0, relay.paused_until_us - now_us) / SECOND_US

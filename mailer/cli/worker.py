@@ -13,10 +13,13 @@ from mailer.cli.session import Session
 from mailer.errors import WORK_LEFT, ConfigError, MailerError, StoreError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from mailer.config import Config
     from mailer.service.left import Outlook
     from mailer.service.log import LogFiles
     from mailer.service.running import Job
+    from mailer.store import Store
 
 
 @app.command(examples=("mailer worker", "mailer worker --until-empty --max-failed 1%"), uvloop=True)
@@ -52,7 +55,7 @@ async def command(
     log = set_up_log(session)
     try:
         async with session.store(create=True) as store:
-            before = await BadEndings.read(store)
+            before, held_before = await BadEndings.read(store), await _held(store)
             if processes > 1:
                 code = await _supervise(session, log, processes, until_empty=until_empty, no_wait=no_wait)
             else:
@@ -61,9 +64,26 @@ async def command(
                 code = await _work(session, log, Job(until_empty=until_empty, wait=not no_wait), None)
             if code or not until_empty:
                 return code
+            if _say_held(session, held_before, await _held(store)):
+                return WORK_LEFT
             return max_failed.judge(session, *(await BadEndings.read(store)).since(before))
     finally:
         log.close()
+
+
+async def _held(store: Store) -> dict[str, int]:
+    """Campaigns with uncertain messages that wait for an operator's word, and how many."""
+    from mailer.cli.figures import held
+
+    return {one.name: kept for one in (await store.reading.status()).campaigns if (kept := held(one))}
+
+
+def _say_held(session: Session, before: Mapping[str, int], after: Mapping[str, int]) -> bool:
+    """Name the campaigns in which more messages are held than before; whether there is one."""
+    more = {name: kept for name, kept in after.items() if kept > before.get(name, 0)}
+    for name, kept in more.items():
+        session.warn(f"{name}: {kept:,} left, uncertain and held (`mailer campaign retry {name} --uncertain`)")
+    return bool(more)
 
 
 async def _child(session: Session, *, until_empty: bool, wait: bool, supervised: str) -> int:

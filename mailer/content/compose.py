@@ -11,6 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from email.utils import format_datetime
+from functools import lru_cache
 from typing import Any, Final
 
 from mailer.content.body import encode_text
@@ -120,7 +121,7 @@ class Compiled:
             self._first,
             self._to(address, values, fields),
             text_header("Subject", subject_prefix + subject),
-            f"Date: {format_datetime(date)}\r\nMessage-ID: {message_id}\r\n".encode("ascii"),
+            f"Date: {_date(date)}\r\nMessage-ID: {message_id}\r\n".encode("ascii"),
             self._middle,
         ]
         for name, template in self._headers:
@@ -250,3 +251,9 @@ def _mailbox(header: str, option: str, value: str) -> bytes:
         return mailbox_header(header, mailbox.name, _ascii_address(mailbox.address))
     except (BadAddress, HeaderTrouble) as error:
         raise InputError(f"{option} {value!r}: {error}.", "It is like News <news@example.com>.") from None
+
+
+@lru_cache(maxsize=2)
+def _date(date: datetime) -> str:
+    """The value of Date. All messages of a second share it."""
+    return format_datetime(date)

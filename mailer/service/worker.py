@@ -230,11 +230,7 @@ class Worker:
             for name, free in places.items()
             if free
         ]
-        try:
-            answer = await self._exchange([outcome for _, outcome in batch], wants)
-        except BaseException:
-            self._ended = batch + self._ended
-            raise
+        answer = await self._exchange([outcome for _, outcome in batch], wants)
         self._hand.release(leaving)
         self._recorder.free(claimed.claim for claimed in leaving)
         self._hand.take(answer.messages)

@@ -89,3 +89,13 @@ def test_after_a_masked_line_the_reply_belongs_to_the_login() -> None:
 def test_one_surprise_does_not_colour_the_next_reply() -> None:
     _, reader = read("C: AUTH LOGIN ***", "S: 501 no", "C: AUTH LOGIN", "S: 334 VXNlcm5hbWU6", "C: RSET", "S: 250 ok")
     assert len(reader.surprises) == 1
+
+
+def test_a_refused_initial_response_is_no_end_and_that_is_said() -> None:
+    written, _ = read("C: AUTH LOGIN ***", "S: 501 5.5.4 no initial response here")
+    assert written[-1] == (
+        "!! AUTH was answered with 501, expected was 334 or 235. "
+        "It takes no initial response: the login goes on in three steps."
+    )
+    written, _ = read("C: AUTH PLAIN ***", "S: 504 5.5.4 not that one")
+    assert "It means: " in written[-1]
