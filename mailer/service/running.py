@@ -246,16 +246,23 @@ async def _incarnation(
 
 async def _patiently(register: Callable[[], Awaitable[Exchanger]], stop: asyncio.Event) -> Exchanger:
     """For a worker that was fenced because nobody reached the database: try until somebody does, or until `stop`."""
+    is_waiting = False
     while True:
         try:
-            return await register()
+            exchanger = await register()
         except StoreError as error:
             if not error.can_wait or stop.is_set():
                 raise
-            log.warning("database.waiting", reason=error.message, hint=error.hint)
+            say = log.debug if is_waiting else log.warning
+            say("database.waiting", reason=error.message, hint=error.hint)
+            is_waiting = True
             with suppress(TimeoutError):
                 async with asyncio.timeout(LONGEST_TRY_S):
                     await stop.wait()
+        else:
+            if is_waiting:
+                log.info("database.back")
+            return exchanger
 
 
 def _say_changes(pools: Sequence[RelayPool], said: dict[str, str], when: Callable[[int], str]) -> None:

@@ -242,7 +242,7 @@ class Worker:
 
     async def _exchange(self, outcomes: Sequence[Outcome], wants: Sequence[Want]) -> Exchange:
         """The exchange, tried until it is answered or the lease has no margin left."""
-        pause_s = 0.02
+        pause_s, is_waiting = 0.02, False
         while True:
             begun_at = self._lease.now()
             try:
@@ -257,10 +257,15 @@ class Worker:
                 if self._lease_is_lost():
                     raise _too_long() from error
                 self._on_trouble()
-                log.warning("database.waiting", reason=error.message, hint=error.hint)
+                # Said once: a disk that is full over night must not fill the log as well.
+                say = log.debug if is_waiting else log.warning
+                say("database.waiting", reason=error.message, hint=error.hint)
+                is_waiting = True
                 await asyncio.sleep(pause_s)
                 pause_s = min(pause_s * 2, LONGEST_TRY_S)
             else:
+                if is_waiting:
+                    log.info("database.back")
                 self._lease.renew(begun_at)
                 self._note_committed()
                 return answer

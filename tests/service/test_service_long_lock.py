@@ -55,6 +55,15 @@ def heard() -> Iterator[Heard]:
     structlog.configure(**before)
 
 
+async def first_exchange(store: Store) -> None:
+    """Its lease runs from then on; until it does, there is none to lose."""
+    async with asyncio.timeout(20):
+        while True:
+            if any(worker.exchange_n for worker in await store.workers.live()):
+                return
+            await asyncio.sleep(0)
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """As by a backup tool or somebody's VACUUM."""
@@ -74,6 +83,7 @@ async def test_a_worker_survives_a_lock_that_outlasts_its_lease(tmp_path: Path, 
     async with await Store.open(path, create=True, clock=clock, rest=no_rest, lock_wait_s=0.01) as store:
         run = asyncio.create_task(run_worker(store, config, Job(), stop, clock=clock, boot=clock, random=Random(1)))
         await heard.wait_for("worker.started")
+        await first_exchange(store)
         with locked(path):
             clock.forward(MINUTE_US)  # the next exchange is due, and cannot be made
             await heard.wait_for("worker.fenced")
@@ -94,6 +104,7 @@ async def test_a_worker_that_waits_for_the_database_can_be_stopped(tmp_path: Pat
     async with await Store.open(path, create=True, clock=clock, rest=no_rest, lock_wait_s=0.01) as store:
         run = asyncio.create_task(run_worker(store, config, Job(), stop, clock=clock, boot=clock, random=Random(1)))
         await heard.wait_for("worker.started")
+        await first_exchange(store)
         with locked(path):
             clock.forward(MINUTE_US)
             await heard.wait_for("worker.fenced")
