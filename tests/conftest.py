@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import pytest
 from support.servers import STRICT, is_strict
+
+# Where the tests were started in the background Ctrl-C is ignored, and programs that they start would ignore it, too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_report_header() -> str:
