@@ -55,7 +55,10 @@ async def find_campaign(tx: Transaction, name: str) -> Campaign:
 def refuse_unless(campaign: Campaign, states: Sequence[str], what: str) -> None:
     """Raise Refused unless the campaign is in one of `states`; `what` is the participle of what was asked for."""
     if campaign.state not in states:
-        raise Refused(
-            f"campaign {campaign.name} is {campaign.state}; it cannot be {what}",
-            f"`mailer campaign show {campaign.name}` tells more.",
-        )
+        hint = f"`mailer campaign show {campaign.name}` tells more."
+        if campaign.state == "loading":
+            hint = (
+                "If its loader was killed, run the same `mailer campaign queue` again, or remove it with "
+                f"`mailer campaign delete {campaign.name}`."
+            )
+        raise Refused(f"campaign {campaign.name} is {campaign.state}; it cannot be {what}", hint)

@@ -151,7 +151,7 @@ class Reading:
             campaigns = []
             for *row, on_uncertain in await tx.all("status_campaigns", name=name):
                 campaign, state, started_at = row[0], row[3], row[6]
-                rate = 0.0 if state == "finished" else _rate(recent.get(campaign, 0), started_at, now)
+                rate = _rate(recent.get(campaign, 0), started_at, now) if state in ("running", "cancelling") else 0.0
                 its_counts = counts.get(campaign, dict.fromkeys(State, 0))
                 values = [*row, OnUncertain(on_uncertain), its_counts, in_doubt.get(campaign, 0), rate]
                 campaigns.append(CampaignStatus(*values))

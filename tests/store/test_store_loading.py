@@ -162,6 +162,25 @@ async def test_a_killed_load_is_never_sent_and_the_same_command_takes_it_up_agai
     assert len(await claim(await register(store), 50)) == 3
 
 
+async def test_a_sign_of_life_from_a_clock_that_was_set_back_since_keeps_nobody_waiting(
+    store: Store, clock: Clock
+) -> None:
+    clock.forward(HOUR_US)
+    await (await begin(store)).add(recipients(1))
+    clock.forward(-HOUR_US)
+    load = await begin(store)
+    await load.add(recipients(2))
+    await load.release(hold=False)
+    assert await states(store, "news") == {"queued": 2}
+
+
+async def test_what_can_be_done_with_a_campaign_whose_loader_was_killed_is_said(store: Store) -> None:
+    await (await begin(store)).add(recipients(1))
+    with pytest.raises(Refused, match="it cannot be paused") as refused:
+        await store.campaigns.pause("news")
+    assert "`mailer campaign delete news`" in refused.value.hint
+
+
 async def test_a_killed_load_into_a_running_campaign_is_removed_and_the_campaign_stays(
     store: Store, clock: Clock
 ) -> None:

@@ -74,6 +74,9 @@ async def test_the_rate_is_that_of_the_last_half_minute_and_ends_with_the_campai
     assert status.campaigns[0].rate_per_second == pytest.approx(10, rel=0.2)
     assert status.relays[0].rate_per_second == pytest.approx(10, rel=0.2)
     assert status.relays[0].sent_24h == 600
+    await store.campaigns.pause("news")
+    assert (await store.reading.status()).campaigns[0].rate_per_second == 0, "what is paused has none"
+    await store.campaigns.resume("news")
     await send_all(worker, clock)
     assert (await store.reading.status()).campaigns[0].rate_per_second == 0
 
