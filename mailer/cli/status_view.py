@@ -17,6 +17,8 @@ __all__ = ["CAMPAIGN_COLUMNS", "document", "line", "speed_words", "tables"]
 
 # Ended campaigns that the table still shows. Older ones are history: `campaign list` has them.
 MOST_ENDED: Final = 20
+# Below this width of the terminal what passes quickly is left out, so that a row stays on one line.
+ALL_COLUMNS: Final = 100
 # States that most campaigns never see: a column only where somebody is in it.
 SELDOM: Final = (State.UNCERTAIN, State.SUPPRESSED, State.CANCELLED, State.BOUNCED)
 
@@ -136,15 +138,19 @@ def _campaigns(campaigns: Sequence[CampaignStatus], *, colour: bool, width: int 
     seldom = [state for state in SELDOM if any(campaign.counts[state] for campaign in campaigns)]
     has_doubt = any(campaign.in_doubt for campaign in campaigns)
     has_reason = any(_why(campaign) for campaign in campaigns)
+    is_narrow = width is not None and width < ALL_COLUMNS
     columns = [
         Column("campaign", may_shrink=True),
         Column("state"),
         Column("total", right=True),
         Column("done", "", right=True),
-        *(Column(str(state), right=True) for state in (State.SENT, State.QUEUED, State.SENDING, State.DEFERRED)),
+        Column("sent", right=True),
+        Column("queued", right=True),
+        *([] if is_narrow else [Column("sending", right=True)]),
+        Column("deferred", right=True),
         *(Column(str(state), right=True) for state in (State.FAILED, *seldom)),
         *([Column("in_doubt", right=True)] if has_doubt else []),
-        Column("rate", right=True),
+        *([] if is_narrow else [Column("rate", right=True)]),
         Column("left", "TIME LEFT", right=True),
         *([Column("reason", may_shrink=True)] if has_reason else []),
     ]

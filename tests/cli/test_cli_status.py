@@ -372,3 +372,12 @@ def test_status_imports_only_what_a_table_needs(cli: Cli) -> None:
     code, modules = json.loads(done.stderr.splitlines()[-1])
     assert code == 0
     assert not {"rich", "jinja2", "structlog", "aiosmtplib", "uvloop"} & set(modules)
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_a_row_stays_on_one_line_and_a_wide_terminal_shows_what_passes_quickly(cli: Cli, columns: int) -> None:
+    in_database(cli, all_sent)
+    ran = cli.on_terminal("status", env={"COLUMNS": str(columns), "NO_COLOR": "1"}).ok()
+    head, row = ran.stdout.splitlines()[:2]
+    assert max(len(head), len(row)) <= columns
+    assert ("SENDING" in head, "RATE" in head) == (columns == 120, columns == 120)
