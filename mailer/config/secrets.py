@@ -168,7 +168,7 @@ def _from_keyring(where: str, what: str) -> str:
         found = keyring.get_password(service, user)
     except Exception as error:  # each backend has errors of its own, with no base but Exception
         raise ConfigError(
-            f"{what}: the keyring cannot be read: {type(error).__name__}.", "Is a keyring unlocked in this session?"
+            f"{what}: the keyring cannot be read: {type(error).__name__}.", "Is a keyring unlocked?"
         ) from error
     if found is None:
         raise ConfigError(f"{what}: the keyring has nothing under {where}.", f"Type: keyring set {service} {user}")

@@ -231,6 +231,7 @@ async def test_a_keyring_that_is_locked_or_not_installed(monkeypatch: pytest.Mon
     with keyring(monkeypatch, locked):
         error = await refused(secret("keyring", "mailer/qq"))
     assert error.message.endswith("the keyring cannot be read: RuntimeError.")
+    assert error.hint == "Is a keyring unlocked?"
     with keyring(monkeypatch, None):
         error = await refused(secret("keyring", "mailer/qq"))
     assert error.hint == "Type: pip install 'mailer-bulk[keyring]'"
