@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from mailer.config import Config
+    from mailer.service.job import Job
     from mailer.service.left import Outlook
     from mailer.service.log import LogFiles
-    from mailer.service.running import Job
     from mailer.store import Store
 
 
@@ -59,7 +59,7 @@ async def command(
             if processes > 1:
                 code = await _supervise(session, log, processes, until_empty=until_empty, no_wait=no_wait)
             else:
-                from mailer.service.running import Job
+                from mailer.service.job import Job
 
                 code = await _work(session, log, Job(until_empty=until_empty, wait=not no_wait), None)
             if code or not until_empty:
@@ -87,7 +87,7 @@ def _say_held(session: Session, before: Mapping[str, int], after: Mapping[str, i
 
 
 async def _child(session: Session, *, until_empty: bool, wait: bool, supervised: str) -> int:
-    from mailer.service.running import Job, Share
+    from mailer.service.job import Job, Share
 
     share, _, fd = supervised.partition(":")
     index, _, of = share.partition("/")

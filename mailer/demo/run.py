@@ -13,9 +13,10 @@ from mailer.content import ContentFiles, Rendered, open_recipients
 from mailer.core.address import address_key
 from mailer.demo.account import DIFFICULT
 from mailer.demo.folder import CAMPAIGN, SENDER, SUBJECT, Folder
+from mailer.service.job import Job
 from mailer.service.queue_draft import Draft, Ground, Wishes, draft_from_files
 from mailer.service.queueing import Queued, queue
-from mailer.service.running import Job, Summary, run_worker
+from mailer.service.running import Summary, run_worker
 from mailer.service.specimen import specimen_from_store
 from mailer.store import MessageDetail, Status, Store
 

@@ -20,9 +20,10 @@ from mailer.core.address import BadAddress, address_key, check_address, domain_o
 from mailer.core.clock import SECOND_US
 from mailer.core.destination import destination_of
 from mailer.errors import InputError
+from mailer.service.job import Job
 from mailer.service.queue_draft import Draft
 from mailer.service.queueing import loader_name
-from mailer.service.running import Job, Summary, run_worker
+from mailer.service.running import Summary, run_worker
 from mailer.smtp import Transcript
 from mailer.store import MessageSummary, NewRow, Store
 

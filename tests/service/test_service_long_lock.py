@@ -17,7 +17,8 @@ from support.store import Clock, no_rest
 from mailer.config import load
 from mailer.core.clock import MINUTE_US
 from mailer.errors import StoreError
-from mailer.service.running import Job, run_worker
+from mailer.service.job import Job
+from mailer.service.running import run_worker
 from mailer.store import Store
 
 CONFIG = """

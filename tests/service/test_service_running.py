@@ -11,7 +11,8 @@ from support.worker import Clerk, Gate, campaign, gates, post_office, relay
 
 from mailer.core.clock import HOUR_US, SECOND_US
 from mailer.errors import ConfigError, StoreError
-from mailer.service.running import Job, Share, Summary, run_worker
+from mailer.service.job import Job, Share
+from mailer.service.running import Summary, run_worker
 
 LATER = "450 4.7.1 greylisted; 250 ok"
 

@@ -27,7 +27,8 @@ from support.store import Clock, no_rest, queue, recipients, snapshot, states
 
 from mailer.config import Config, load
 from mailer.content import Content
-from mailer.service.running import Job, Summary, run_worker
+from mailer.service.job import Job
+from mailer.service.running import Summary, run_worker
 from mailer.store import Snapshot, Store
 from mailer.store.flight_adopt import find_flights
 
