@@ -31,7 +31,8 @@ from mailer.service.left import Outlook
 from mailer.service.prospects import Prospects
 from mailer.service.recovery import Recovery
 from mailer.service.relays import relay_settings
-from mailer.service.worker import LONGEST_TRY_S, Line, Run, Terms, Worker
+from mailer.service.terms import Line, Run, Terms
+from mailer.service.worker import LONGEST_TRY_S, Worker
 from mailer.smtp import RelayPool
 from mailer.store import Exchanger, Route, Store
 from mailer.store.flight import FlightRecorder, boot_id

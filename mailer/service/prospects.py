@@ -10,7 +10,8 @@ from mailer.config import Relay, may_take
 from mailer.errors import StoreError
 from mailer.service.job import Job
 from mailer.service.left import Outlook, outlook
-from mailer.service.worker import Line, Worker
+from mailer.service.terms import Line
+from mailer.service.worker import Worker
 from mailer.store import Route, Store
 
 __all__ = ["Prospects"]

@@ -20,7 +20,7 @@ from mailer.errors import ConfigError
 from mailer.service.incarnation import Incarnation, Instruments
 from mailer.service.job import Job
 from mailer.service.left import Outlook
-from mailer.service.worker import Run
+from mailer.service.terms import Run
 from mailer.store import Fenced, Store
 
 __all__ = ["Reload", "Summary", "run_worker"]

@@ -14,21 +14,21 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from mailer.core.clock import SECOND_US, Clock
-from mailer.core.message import Claimed, Ending, Outcome, Result, State
+from mailer.core.message import Claimed, Ending, Outcome, Result
 from mailer.core.outcome import settle
-from mailer.core.retry import RetryPolicy
 from mailer.errors import NotFound, StoreError
 from mailer.service.contents import Contents, Unusable, Usable
 from mailer.service.delivery import Surroundings, WorkerDelivery
 from mailer.service.hand import Hand, Room
 from mailer.service.lease import Lease
+from mailer.service.outcome_log import log_outcome
+from mailer.service.terms import Line, Run, Terms
 from mailer.smtp import Delivery, RelayPool
 from mailer.store import Exchange, Exchanger, Fenced, RelayReport, Route, Store, Want
 
@@ -43,38 +43,6 @@ GATHER_S: Final = 0.005
 LOOK_S: Final = 0.05
 # The longest pause between two attempts to reach a database that is locked or full.
 LONGEST_TRY_S: Final = 1.0
-
-
-@dataclass(frozen=True)
-class Line:
-    """One relay as the worker sees it: its pool, and what its limits and senders allow."""
-
-    pool: RelayPool
-    places: int
-    """Messages it may have in hand: twice its slots."""
-    weight: int
-    carries: Callable[[Route], bool]
-    interval_us: int
-    daily_limit: int | None
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a worker works by."""
-
-    retry: RetryPolicy
-    stop_within_s: float
-    most_in_hand: int
-    only_campaign: int | None = None
-    """Send this campaign alone, even while its lanes are closed to all others."""
-
-
-@dataclass
-class Run:
-    """What is counted over all incarnations of one run."""
-
-    unanswered: int = 0
-    """Messages whose end of data had no answer when the worker left."""
 
 
 class Worker:
@@ -165,7 +133,7 @@ class Worker:
         self._ended.append((claimed, outcome))
         if result.ending is Ending.UNKNOWN and self._stop.is_set():
             self._run.unanswered += 1
-        _log_outcome(claimed, outcome, result)
+        log_outcome(claimed, outcome, result)
         self._wake.set()
 
     # The loop
@@ -394,24 +362,3 @@ def _ours(delivery: Delivery) -> WorkerDelivery:
     if not isinstance(delivery, WorkerDelivery):
         raise TypeError("a pool gave back a delivery that no worker had submitted")
     return delivery
-
-
-_LEVELS: Final = {State.FAILED: "info", State.UNCERTAIN: "warning", State.DEFERRED: "info"}
-
-
-def _log_outcome(claimed: Claimed, outcome: Outcome, result: Result) -> None:
-    if outcome.state is State.SENT:
-        return  # a line for each of a million would say nothing that the database does not
-    if result.ending is Ending.UNTOUCHED:
-        log.debug("message.returned", message=claimed.message_id, relay=claimed.relay, note=result.note)
-        return
-    attempt = outcome.attempt
-    getattr(log, _LEVELS.get(outcome.state, "info"))(
-        f"message.{outcome.state}",
-        message=claimed.message_id,
-        relay=claimed.relay,
-        phase=attempt.phase if attempt else None,
-        code=attempt.code if attempt else None,
-        text=(attempt.text or attempt.note) if attempt else outcome.reason,
-        reason=outcome.reason or None,
-    )
