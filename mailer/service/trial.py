@@ -1,26 +1,27 @@
-"""Sending one message at once through one relay, recorded nowhere: what `mailer campaign test` does."""
+"""Sending one message at once through one relay, recorded nowhere: of a campaign, by hand, or to see a relay work."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import formatdate, make_msgid
 from random import Random
-from typing import TYPE_CHECKING
 
-from mailer.core.clock import Clock
+from mailer.config import Relay, carries
+from mailer.core.address import domain_of, parse_mailbox, wire_address
+from mailer.core.clock import SECOND_US, Clock
 from mailer.core.explain import advice_on
 from mailer.core.message import Composed, Ending, Envelope, Phase, Result
 from mailer.core.progress import Step
 from mailer.core.verdict import Permanence, judge
-from mailer.errors import RelayError
+from mailer.errors import ConfigError, RelayError
 from mailer.service.relays import relay_settings
 from mailer.smtp import RelayPool, RelaySettings, Transcript
 
-if TYPE_CHECKING:
-    from mailer.config import Relay
-
-__all__ = ["send_trial"]
+__all__ = ["send_short_message", "send_trial", "short_message", "trial_sender"]
 
 
 async def send_trial(
@@ -57,6 +58,56 @@ async def send_trial(
         raise RelayError(f'relay "{relay.name}": {pool.reason or "it cannot be used now."}', _check_hint(relay))
     _raise_unless_accepted(relay, trial.result)
     return trial.result
+
+
+async def send_short_message(
+    relay: Relay,
+    recipient: str,
+    default_sender: str | None,
+    *,
+    clock: Clock,
+    random: Random,
+    transcript: Callable[[], Transcript] | None = None,
+) -> Result:
+    """Send a message that says which relay it came through. Raises as `send_trial` and `trial_sender` do.
+
+    `recipient` is an address as it goes over the wire, `default_sender` is `[defaults] from`.
+    """
+    sender = trial_sender(relay, default_sender)
+    composed = short_message(relay, sender, recipient, clock())
+    envelope = Envelope(sender, recipient)
+    return await send_trial(relay, envelope, composed, clock=clock, random=random, transcript=transcript)
+
+
+def trial_sender(relay: Relay, default_sender: str | None) -> str:
+    """Whom the short message is from: `[defaults] from` if `relay` may carry it, else whatever address the relay has.
+
+    Raises ConfigError when it has none.
+    """
+    known = [parse_mailbox(default_sender).address] if default_sender is not None else []
+    known += [sender for sender in relay.allowed_senders or () if not sender.startswith("@")]
+    known += [relay.username] if relay.username and "@" in relay.username else []
+    sender = next((address for address in known if carries(relay, address)), None)
+    if sender is None:
+        raise ConfigError(
+            f'relay "{relay.name}": it is not known whom a message through it may be from.',
+            'Set [defaults] from = "Name <name@example.com>" to an address that it may carry.',
+        )
+    return wire_address(sender)
+
+
+def short_message(relay: Relay, sender: str, recipient: str, now_us: int) -> Composed:
+    """A message to a person who wants to see that `relay` works."""
+    message = EmailMessage(policy=SMTP)
+    message["From"], message["To"] = sender, recipient
+    message["Subject"] = f"mailer relay check: {relay.name}"
+    message["Date"] = formatdate(now_us / SECOND_US)
+    message["Message-ID"] = make_msgid(domain=domain_of(sender))
+    message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notices in answer
+    endpoint = relay_settings(relay).endpoint
+    message.set_content(f"This message shows that mailer can send through the relay {relay.name} ({endpoint}).\n")
+    data = message.as_bytes()
+    return Composed((data,), len(data))
 
 
 async def _with_password(relay: Relay) -> RelaySettings:
