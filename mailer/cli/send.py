@@ -15,7 +15,7 @@ from mailer.errors import ENDED_BADLY, WORK_LEFT, InputError, UsageError
 
 if TYPE_CHECKING:
     from mailer.service.queue_draft import Draft
-    from mailer.service.sending import SentByHand
+    from mailer.service.sending import Addressees, SentByHand, SentUnrecorded
     from mailer.smtp import Transcript
 
 
@@ -62,7 +62,7 @@ async def command(
     draft.compiled.check_columns(())
     watch = _Watch(session) if transcript else None
     if no_record:
-        return await _unrecorded(session, draft, addressees.rows(), watch)
+        return await _unrecorded(session, draft, addressees, watch)
     return await _recorded(session, draft, addressees, watch, only_queue=only_queue)
 
 
@@ -98,59 +98,38 @@ class _Watch:
         (sys.stderr if self._err else sys.stdout).flush()
 
 
-async def _unrecorded(session: Session, draft: Draft, recipients: list[Any], watch: _Watch | None) -> int:
-    import secrets
-    from datetime import UTC, datetime
+async def _unrecorded(session: Session, draft: Draft, to: Addressees, watch: _Watch | None) -> int:
     from random import Random
 
     from mailer.cli.output import Column, emit
     from mailer.clocks import wall_clock
-    from mailer.core.address import domain_of, wire_address
-    from mailer.core.message import Envelope
-    from mailer.service.identity import message_id
-    from mailer.service.trial import send_trial
+    from mailer.service.sending import send_unrecorded
 
-    relay = draft.carriers[0]
-    shown: list[dict[str, Any]] = []
-    for row in recipients:
-        identity = secrets.token_hex(16)
-        composed = draft.compiled.compose(
-            row.address,
-            {},
-            message_id=message_id(identity, domain_of(draft.author)),
-            mailer_id=identity,
-            date=datetime.now(UTC),
-        )
-        envelope = Envelope(draft.settings.envelope_from, wire_address(row.address))
-        result = await send_trial(
-            relay,
-            envelope,
-            composed,
-            clock=wall_clock,
-            random=Random(),  # noqa: S311 - jitter, not secrets
-            transcript=watch,
-        )
-        reply = result.reply
-        shown.append(
-            {
-                "address": row.address,
-                "relay": relay.name,
-                "code": reply.code if reply else None,
-                "enhanced": reply.enhanced if reply else None,
-                "text": reply.text if reply else result.note,
-            }
-        )
+    random = Random()  # noqa: S311 - jitter, not secrets
+    sent = await send_unrecorded(draft, to, clock=wall_clock, random=random, transcript=watch)
+    rows = [_unrecorded_document(message) for message in sent]
     columns = [Column("address"), Column("relay"), Column("code"), Column("enhanced"), Column("text", may_shrink=True)]
     emit(
         session,
-        {"campaign": None, "messages": shown},
-        rows=None if session.format == "json" else shown,
+        {"campaign": None, "messages": rows},
+        rows=None if session.format == "json" else rows,
         columns=columns,
     )
     return 0
 
 
-async def _recorded(session: Session, draft: Draft, to: Any, watch: _Watch | None, *, only_queue: bool) -> int:
+def _unrecorded_document(message: SentUnrecorded) -> dict[str, Any]:
+    reply = message.result.reply
+    return {
+        "address": message.address,
+        "relay": message.relay,
+        "code": reply.code if reply else None,
+        "enhanced": reply.enhanced if reply else None,
+        "text": reply.text if reply else message.result.note,
+    }
+
+
+async def _recorded(session: Session, draft: Draft, to: Addressees, watch: _Watch | None, *, only_queue: bool) -> int:
     import asyncio
 
     from mailer.cli.running import set_up_log, when_in_zone

@@ -3,6 +3,8 @@
 Its lanes stay closed to all workers while the command runs. Whatever is left when it ends is opened to them: a message
 that was put off is retried by whichever worker is there. If the command is killed, the campaign stays paused and says
 so, and nothing of it is lost.
+
+Where no record of it is wanted there is no campaign and no database: each message is composed and handed over in turn.
 """
 
 from __future__ import annotations
@@ -12,22 +14,34 @@ import secrets
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from random import Random
 from typing import Final
 
 from mailer.config import Config
 from mailer.content import BadRow, Recipient
-from mailer.core.address import BadAddress, address_key, check_address, domain_of
-from mailer.core.clock import SECOND_US
+from mailer.core.address import BadAddress, address_key, check_address, domain_of, wire_address
+from mailer.core.clock import SECOND_US, Clock
 from mailer.core.destination import destination_of
+from mailer.core.message import Envelope, Result
 from mailer.errors import InputError
+from mailer.service.identity import message_id
 from mailer.service.job import Job
 from mailer.service.queue_draft import Draft
 from mailer.service.queueing import loader_name
 from mailer.service.running import Summary, run_worker
+from mailer.service.trial import send_trial
 from mailer.smtp import Transcript
 from mailer.store import MessageSummary, NewRow, Store
 
-__all__ = ["Addressees", "SentByHand", "name_for_now", "queue_by_hand", "send_by_hand"]
+__all__ = [
+    "Addressees",
+    "SentByHand",
+    "SentUnrecorded",
+    "name_for_now",
+    "queue_by_hand",
+    "send_by_hand",
+    "send_unrecorded",
+]
 
 BEING_SENT: Final = "being sent by `mailer send`; `mailer campaign resume` hands it to the workers"
 
@@ -40,6 +54,15 @@ class SentByHand:
     messages: tuple[MessageSummary, ...]
     summary: Summary | None
     """None where it was only queued."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentUnrecorded:
+    """One message that was taken, of which nothing is kept."""
+
+    address: str
+    relay: str
+    result: Result
 
 
 class Addressees:
@@ -105,6 +128,35 @@ async def send_by_hand(
     finally:
         await store.campaigns.resume(draft.name)
     return SentByHand(draft.name, tuple(await _messages(store, draft.name)), summary)
+
+
+async def send_unrecorded(
+    draft: Draft,
+    to: Addressees,
+    *,
+    clock: Clock,
+    random: Random,
+    transcript: Callable[[], Transcript] | None = None,
+) -> list[SentUnrecorded]:
+    """Send it to one after the other, through the first relay that may carry it.
+
+    Raises as `send_trial` does at the first that is not taken; those before it are sent.
+    """
+    relay = draft.carriers[0]
+    sent = []
+    for row in to.rows():
+        identity = secrets.token_hex(16)  # as long as one of a recorded message
+        composed = draft.compiled.compose(
+            row.address,
+            {},
+            message_id=message_id(identity, domain_of(draft.author)),
+            mailer_id=identity,
+            date=datetime.fromtimestamp(clock() / SECOND_US, UTC),
+        )
+        envelope = Envelope(draft.settings.envelope_from, wire_address(row.address))
+        result = await send_trial(relay, envelope, composed, clock=clock, random=random, transcript=transcript)
+        sent.append(SentUnrecorded(row.address, relay.name, result))
+    return sent
 
 
 async def _messages(store: Store, name: str) -> list[MessageSummary]:

@@ -103,6 +103,14 @@ def test_unrecorded_it_needs_no_database(cli: Cli, witness: Witness) -> None:
     assert not (cli.folder / "queue.db").exists()
 
 
+def test_unrecorded_each_recipient_gets_one_and_is_shown_with_the_relays_words(cli: Cli, witness: Witness) -> None:
+    other = "user8@x.test"
+    ran = cli("send", TAKEN, other, TAKEN, *letter("--no-record", "--json")).ok()
+    shown = [(message["address"], message["code"], message["enhanced"]) for message in ran.json["messages"]]
+    assert shown == [(TAKEN, 250, "2.0.0"), (other, 250, "2.0.0")]
+    assert witness.count("accepted") == {TAKEN: 1, other: 1}
+
+
 def test_unrecorded_a_refusal_is_an_error_with_the_servers_words(cli: Cli) -> None:
     ran = cli("send", REFUSED, *letter("--no-record"))
     assert ran.exit == 1
