@@ -18,17 +18,17 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, cast
+from typing import IO, TYPE_CHECKING, Final, cast
 
 import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+from structlog.typing import EventDict, WrappedLogger
 
 from mailer.errors import ConfigError
 from mailer.redact import Redactor
+from mailer.service.log_form import PREPARED, Form, console_form, json_form
 
 if TYPE_CHECKING:
     from mailer.config.model import Log
@@ -56,17 +56,17 @@ def set_up_log(
     shown_level = max(level, LEVELS["error"]) if verbosity < 0 else level
     stderr = stderr or sys.stderr
     is_console = config.format == "console" or (config.format == "auto" and _is_terminal(stderr))
-    outputs = [_Output(_Stream(stderr), shown_level, _console(colour=colour) if is_console else _json())]
+    outputs = [_Output(_Stream(stderr), shown_level, console_form(colour=colour) if is_console else json_form())]
     if config.error_file is not None:
         # Opened when there is something to write: a run without errors leaves no empty file behind.
         outputs.append(
-            _Output(_File(config.error_file, "error_file", lazily=True), LEVELS["error"], _console(colour=False))
+            _Output(_File(config.error_file, "error_file", lazily=True), LEVELS["error"], console_form(colour=False))
         )
     if config.file is not None:
-        outputs.append(_Output(_File(config.file, "file"), level, _json()))
+        outputs.append(_Output(_File(config.file, "file"), level, json_form()))
     files = LogFiles(outputs, redactor)
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, *_PREPARED, files.write],
+        processors=[structlog.contextvars.merge_contextvars, *PREPARED, files.write],
         wrapper_class=structlog.make_filtering_bound_logger(min(output.level for output in outputs)),
         logger_factory=_Named,
         # A cached logger would go on with the levels and files of the first call, and saves little.
@@ -134,7 +134,7 @@ class LogFiles:
 class _Output:
     """One place where lines go."""
 
-    def __init__(self, target: _Stream | _File, level: int, form: _Form) -> None:
+    def __init__(self, target: _Stream | _File, level: int, form: Form) -> None:
         self.target = target
         self.level = level
         self.form = form
@@ -229,7 +229,7 @@ class _Libraries(logging.Handler):
         event: EventDict = {"event": record.getMessage(), "logger": record.name}
         if record.exc_info and record.exc_info[0] is not None:
             event["exc_info"] = record.exc_info
-        for processor in _PREPARED:
+        for processor in PREPARED:
             event = cast(EventDict, processor(None, level, event))
         with suppress(structlog.DropEvent):
             self._files.write(None, level, event)
@@ -240,73 +240,6 @@ class _Named:
 
     def __init__(self, name: str = "") -> None:
         self.name = name
-
-
-_Form = Callable[[EventDict], str]
-
-# structlog has methods that are other names for the same.
-_SAME_LEVEL: Final = {"warn": "warning", "exception": "error", "critical": "error", "fatal": "error"}
-
-
-def _stamp(logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-    """Put first what every line begins with: when, how bad, who, what."""
-    at = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    name = event.pop("logger", None) or getattr(logger, "name", "")
-    head = {"at": at, "level": _SAME_LEVEL.get(method, method), **({"logger": name} if name else {})}
-    return {**head, "event": event.pop("event", ""), **event}
-
-
-# The traceback as text, without the values of local variables: those may be messages, addresses, passwords.
-_PREPARED: Final[Sequence[Processor]] = (_stamp, structlog.processors.format_exc_info)
-
-
-def _json() -> _Form:
-    render = structlog.processors.JSONRenderer(ensure_ascii=False, default=str)
-
-    def form(event: EventDict) -> str:
-        return str(render(None, "", dict(event)))
-
-    return form
-
-
-def _console(*, colour: bool) -> _Form:
-    render = structlog.dev.ConsoleRenderer(
-        colors=colour,
-        force_colors=colour,
-        timestamp_key="at",
-        sort_keys=False,
-        exception_formatter=structlog.dev.plain_traceback,
-    )
-
-    def form(event: EventDict) -> str:
-        return str(render(None, "", {key: _harmless(key, value) for key, value in event.items()}))
-
-    return form
-
-
-# Written as they are; everything else in an event is a field, which the renderer quotes where that is needed.
-_TEXTS: Final = ("event", "exception")
-
-
-def _harmless(key: str, value: Any) -> Any:
-    """A value without what could move the cursor or change colours: servers' words stand in events."""
-    if not isinstance(value, str) or value.isprintable():
-        return value
-    if key not in _TEXTS:
-        return _Quoted(value)
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in value
-    )
-
-
-class _Quoted:
-    """A text that the renderer shows as Python would."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return repr(self._text)
 
 
 def _is_terminal(stream: IO[str]) -> bool:
