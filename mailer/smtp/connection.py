@@ -1,38 +1,28 @@
-"""One logged-in connection: the transport, the dialogue on it, and the message that is on its way.
+"""One logged-in connection: what the event loop calls, and what is done about it.
 
 Theory of operation
 - Everything happens in callbacks of the event loop; there is no task and no timer object per message. `_go_on` is the
-  one place that writes. It runs after whatever may have changed something: bytes came, the transport took some.
-- Before any write the socket is asked whether something can be read. If so that is read first: a server that has given
-  up says why and closes, and a write to what it closed would throw its last words away. Under TLS that is the only
-  way to keep them.
-- The transport's own buffer is empty whenever something is written (its high-water mark is zero), so what was written
-  is with the kernel, or `_is_paused` says that it is not. The end of data is never put behind a buffer that holds
-  something.
-- A connection that broke is read to its end before its message is judged (`_read_rest`).
-- A message leaves `_delivery` in the step that finishes it: exactly once, whatever comes afterwards.
+  one place that begins and writes. It runs after whatever may have changed something: bytes came, the transport took
+  some, there is a message again.
+- A connection does one thing at a time: it logs in, rests, has a message on its way (`transmission`), or says QUIT.
+- `_leave` is the one way to end. It reads what is left and judges the message (`last_words`), then tells whoever
+  awaits `gone` what that says about the relay.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import select
-from collections.abc import Mapping
-from dataclasses import replace
-from typing import Final, Protocol
+from typing import Protocol
 
 from mailer.core.clock import Clock
-from mailer.core.message import Ending, Phase, Result
+from mailer.core.message import Ending, Phase
 from mailer.core.reply import Reply
-from mailer.errors import MailerError
 from mailer.redact import Redactor
 from mailer.smtp.auth import Login
-from mailer.smtp.body import Stuffer, in_pieces
+from mailer.smtp.body import Stuffer
 from mailer.smtp.deadline import Deadline, Timers
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.dialogue import (
-    PHASE,
     BodyWanted,
     Broken,
     Closing,
@@ -43,23 +33,13 @@ from mailer.smtp.dialogue import (
     LoggedIn,
     LoginRefused,
     Ready,
-    Write,
-    command_name,
 )
-from mailer.smtp.envelope import transaction
+from mailer.smtp.last_words import broken_early, judge_open, last_events, loss_words
 from mailer.smtp.session import Session
 from mailer.smtp.settings import RelaySettings, Timeouts
-from mailer.smtp.transcript import Transcript, shown_command, shown_reply
-from mailer.smtp.trouble import RelayFailure, quoted, refused
-
-# What is read of a broken connection: replies to what was open, of which there are few.
-MAX_REST_BYTES: Final = 64 * 1024
-
-# Turns of the event loop that a write waits for the transport to read what is there. One or two are needed; more than
-# this means that the transport does not read, e.g. because it is closing.
-MAX_READ_TURNS: Final = 16
-
-_DOT: Final = b".\r\n"
+from mailer.smtp.transcript import Transcript, shown_reply
+from mailer.smtp.transmission import ABANDONED, Transmission
+from mailer.smtp.trouble import RelayFailure, login_refused, quoted
 
 
 class Desk(Protocol):
@@ -92,24 +72,10 @@ class Connection(asyncio.Protocol):
         transcript: Transcript | None = None,
     ) -> None:
         self._settings = settings
-        self._features = session.features
-        self._tls = session.tls
         self._transport = session.transport
+        self._is_tls = session.tls is not None
         self._desk = desk
-        self._clock = clock
-        self._timeouts: Final[Mapping[Command, float]] = {
-            Command.AUTH: timeouts.auth,
-            Command.MAIL: timeouts.mail,
-            Command.RCPT: timeouts.rcpt,
-            Command.DATA: timeouts.data,
-            Command.BODY: timeouts.block,
-            Command.END: timeouts.end,
-            Command.RSET: timeouts.rset,
-            Command.QUIT: timeouts.quit,
-        }
         self._deadline = Deadline(timers, self._expired)
-        self._stuffer = stuffer
-        self._redact = redact
         self._transcript = transcript
         self._dialogue = Dialogue(self._show_reply if transcript is not None else None)
         loop = asyncio.get_running_loop()
@@ -119,29 +85,27 @@ class Connection(asyncio.Protocol):
         self.answered = 0
         """Messages that a reply decided on this connection."""
         self._login: asyncio.Future[None] | None = None
-        self._delivery: Delivery | None = None
-        self._pieces: list[bytes | memoryview] = []  # of the body, the first one last
-        self._begun_at_us = 0
         self._begun = 0
-        self._size = 0
-        self._is_on_wire = False  # MAIL has been written
         self._is_ready = False
         self._is_resting = False
         self._is_quitting = False
-        self._is_abandoning = False
-        self._is_paused = False
-        self._is_end_held = False  # the end of data is in our own buffer still
         self._is_gone = False
         self._is_crashed = False
-        self._read_turns = 0
         if self._transport.is_closing():  # it has no socket to ask any more
             raise RelayFailure(
                 f"{settings.endpoint} closed the connection after EHLO.", phase=Phase.CONNECT, is_permanent=False
             )
-        self._poll = select.poll()
-        self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
-        # A TLS transport of asyncio compares with >=, so that zero would mean "always full".
-        self._transport.set_write_buffer_limits(high=1 if self._tls else 0, low=0)
+        self._transmission = Transmission(
+            settings,
+            session,
+            self._dialogue,
+            clock=clock,
+            deadline=self._deadline,
+            timeouts=timeouts,
+            stuffer=stuffer,
+            redact=redact,
+            transcript=transcript,
+        )
         session.hand_over(self)
 
     # What the pool wants
@@ -149,7 +113,7 @@ class Connection(asyncio.Protocol):
     @property
     def is_stalled(self) -> bool:
         """Whether something we wrote is in our own buffer still."""
-        return self._is_paused
+        return self._transmission.is_paused
 
     async def log_in(self, login: Login) -> None:
         """Raises RelayFailure if the login is refused or the connection ends. Cancelled, it has to be cut."""
@@ -192,9 +156,9 @@ class Connection(asyncio.Protocol):
 
     def abandon_body(self) -> None:
         """End no message any more: one whose end of data has not begun is cut off, UNTOUCHED."""
-        self._is_abandoning = True
-        if self._delivery is not None and self._dialogue.awaits is Command.BODY:
-            self.cut("stopped before its end of data")
+        self._transmission.is_abandoned = True
+        if self._transmission.has_message and self._dialogue.awaits is Command.BODY:
+            self.cut(ABANDONED)
 
     def cut(self, note: str) -> None:
         """End the connection now, for a reason of ours. Its message is UNKNOWN if its end had begun, else UNTOUCHED."""
@@ -213,29 +177,20 @@ class Connection(asyncio.Protocol):
         return False  # the transport closes, and connection_lost follows
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave(f"connection lost: {_words(exc)}", None)
+        self._leave(f"connection lost: {loss_words(exc)}", None)
 
     def pause_writing(self) -> None:
-        self._is_paused = True
+        self._transmission.is_paused = True
 
     def resume_writing(self) -> None:
-        self._is_paused = False
-        self._is_end_held = False
+        self._transmission.resume()
         self._go_on()
 
     def _expired(self) -> None:
         if self._is_resting:
             self.quit()
-            return
-        command = self._dialogue.awaits
-        if command is None or command is Command.QUIT:
-            self._leave("timed out", None)
-            return
-        seconds = self._timeouts[command]
-        what = f"no answer to {command_name(command)}"
-        if command is Command.BODY:
-            what = "a piece of the message was not taken"
-        self._leave(f"{what} within {seconds:g} s", None)
+        else:
+            self._leave(self._transmission.late_words(), None)
 
     # Events
 
@@ -247,7 +202,8 @@ class Connection(asyncio.Protocol):
                 case Ready():
                     self._is_ready = True
                 case BodyWanted():
-                    self._begin_body()
+                    if self._transmission.is_abandoned:
+                        self.cut(ABANDONED)
                 case Closing(reply):
                     self._leave(f"the server closed the connection: {quoted(reply)}" if reply else "closed", reply)
                 case Broken(error):
@@ -261,28 +217,13 @@ class Connection(asyncio.Protocol):
 
     def _decided(self, phase: Phase, reply: Reply) -> None:
         self.answered += 1
-        self._finish(Ending.ANSWERED, phase, reply, "")
+        self._transmission.finish(Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True
 
     def _refuse_login(self, reply: Reply, *, kept_asking: bool) -> None:
-        hint = "Check `username` and `password`; many providers want an authorization code or app password here."
-        if reply.code < 500:
-            hint = "It will be tried again."
-        failure = refused(self._settings, Phase.AUTH, "the login", reply, hint)
-        if kept_asking:
-            failure = RelayFailure(
-                f"{self._settings.endpoint} asked for more than a user name and a password.",
-                'Another mechanism may work: auth = "plain" or "auto".',
-                phase=Phase.AUTH,
-                is_permanent=True,
-                reply=reply,
-            )
+        failure = login_refused(self._settings, reply, kept_asking=kept_asking)
         self._leave(failure.message, reply, failure=failure)
-
-    def _begin_body(self) -> None:
-        if self._is_abandoning:
-            self.cut("stopped before its end of data")
 
     # Writing
 
@@ -294,32 +235,23 @@ class Connection(asyncio.Protocol):
             self._crash(error)
 
     def _write_on(self) -> None:
-        while not (self._is_gone or self._is_paused):
-            if not (self._dialogue.has_writes or self._has_piece() or self._may_begin()):
+        transmission = self._transmission
+        while not (self._is_gone or transmission.is_paused):
+            has_write = transmission.has_write
+            if not (has_write or self._may_begin()):
                 return
-            if self._must_read():
+            if transmission.must_read():
+                self._loop.call_soon(self._go_on)  # when the transport has had the time to do it
                 return
-            if self._dialogue.has_writes:
-                self._write_all(self._dialogue.take_writes())
-            elif self._has_piece():
-                self._write_body()
+            if has_write:
+                why_not = transmission.write()
+                if why_not is not None:
+                    self._leave_untouched(why_not)
             elif not self._begin():
                 return
 
-    def _has_piece(self) -> bool:
-        return bool(self._pieces) and self._dialogue.awaits is Command.BODY
-
     def _may_begin(self) -> bool:
         return self._is_ready and not self._is_resting
-
-    def _must_read(self) -> bool:
-        """Whether something can be read. If so `_go_on` runs again when the transport has had the time to do it."""
-        if self._read_turns >= MAX_READ_TURNS or not self._poll.poll(0):
-            self._read_turns = 0
-            return False
-        self._read_turns += 1
-        self._loop.call_soon(self._go_on)
-        return True
 
     def _begin(self) -> bool:
         """Begin the next message, or rest, or say QUIT. False if nothing more can be written now."""
@@ -334,93 +266,19 @@ class Connection(asyncio.Protocol):
             self._deadline.move(self._settings.idle_timeout_s)
             self._desk.is_resting(self)
             return False
-        self._delivery = delivery
-        self._begun_at_us = self._clock()
-        try:
-            parts, size = self._stuffer.stuff(delivery.compose().chunks)
-            envelope = transaction(self._settings, self._features, delivery.envelope, size)
-        except MailerError as error:
-            self._finish(Ending.UNFIT, None, None, error.message)
+        if not self._transmission.begin(delivery):
             # Not in a loop: a thousand of them in a row must not hold up the other connections.
             self._loop.call_soon(self._go_on)
             return False
-        parts.append(_DOT)
-        self._pieces = in_pieces(parts)[::-1]
-        self._size = size
-        self._is_on_wire = False
         self._is_ready = False
         self._begun += 1
-        self._dialogue.begin(envelope)
-        return True
-
-    def _write_body(self) -> None:
-        piece = self._pieces.pop()
-        if not self._pieces:
-            self._dialogue.end(bytes(piece))
-            return
-        self._deadline.move(self._timeouts[Command.BODY])
-        self._transport.write(piece)
-
-    def _write_all(self, writes: list[Write]) -> None:
-        for write in writes:
-            if not self._is_noted(write):
-                return
-            if self._transcript is not None:
-                self._show_write(write)
-            self._deadline.move(self._timeouts[write.command])
-            self._transport.write(write.data)
-            if write.command is Command.MAIL:
-                self._is_on_wire = True
-            elif write.command is Command.END:
-                # A write that fails makes the transport close at once, and nothing of it has left.
-                self._is_end_held = self._is_paused or self._transport.is_closing()
-
-    def _is_noted(self, write: Write) -> bool:
-        """Note the step that `write` takes; False if it must not be taken, and the connection is gone."""
-        delivery = self._delivery
-        if write.step is None or delivery is None:
-            return True
-        if self._is_abandoning:
-            self._leave_untouched("stopped before its end of data")
-            return False
-        is_first = write.command is Command.MAIL
-        is_end = write.command is Command.END
-        try:
-            if is_first or is_end:
-                delivery.note(write.step)
-            if is_end and not delivery.may_end():
-                self._leave_untouched("stopped before its end of data")
-                return False
-        except MailerError as error:
-            self._leave_untouched(error.message)
-            return False
         return True
 
     # Endings
 
-    def _finish(self, ending: Ending, phase: Phase | None, reply: Reply | None, note: str) -> None:
-        delivery, self._delivery = self._delivery, None
-        self._pieces = []
-        if delivery is None:
-            return
-        if reply is not None and (text := self._redact(reply.text)) is not reply.text:
-            reply = replace(reply, text=text)  # a server may repeat in its words what it was sent
-        delivery.finish(
-            Result(
-                ending,
-                phase=phase,
-                reply=reply,
-                relay=self._settings.name,
-                started_at_us=self._begun_at_us,
-                duration_us=max(0, self._clock() - self._begun_at_us),  # the wall clock may have been put back
-                tls=self._tls,
-                note=self._redact(note),
-            )
-        )
-
     def _leave_untouched(self, note: str) -> None:
         """Nothing of the message ended, and nothing more may be written."""
-        self._finish(Ending.UNTOUCHED, None, None, note)
+        self._transmission.finish(Ending.UNTOUCHED, None, None, note)
         self._leave(note, None, is_ours=True)
 
     def _leave(
@@ -435,16 +293,10 @@ class Connection(asyncio.Protocol):
         if self._transcript is not None and not self._is_quitting:
             self._transcript.note(note)
         command = self._dialogue.awaits
-        has_message = self._delivery is not None
-        self._judge(command, note, reply, is_ours=is_ours)
+        is_idle = self._login is None and not self._transmission.has_message
+        judge_open(self._transmission, command, note, reply, is_ours=is_ours, is_crashed=self._is_crashed)
         if failure is None and not is_ours and not self._is_quitting and not self.answered:
-            # It broke before it did anything for us. A message that was on it pays by its own rule, but the next one
-            # on a new connection would meet the same: that is for the pool to slow down.
-            phase = PHASE.get(command, Phase.CONNECT) if command is not None else Phase.CONNECT
-            doing = "" if has_message or self._login is not None else " before any message"
-            failure = RelayFailure(
-                f"{self._settings.endpoint}: {note}{doing}.", phase=phase, is_permanent=False, reply=reply
-            )
+            failure = broken_early(self._settings, command, note, reply, is_idle=is_idle)
         self._deadline.cancel()
         self._transport.abort()
         if self._login is not None and not self._login.done():
@@ -455,29 +307,9 @@ class Connection(asyncio.Protocol):
         if not self.gone.done():
             self.gone.set_result(failure)
 
-    def _judge(self, command: Command | None, note: str, reply: Reply | None, *, is_ours: bool) -> None:
-        if self._delivery is None:
-            return
-        if command is Command.END and not self._is_end_held:
-            self._finish(Ending.UNKNOWN, Phase.END_OF_DATA, reply, note)
-        elif is_ours or not (self._is_on_wire or self._is_crashed):
-            self._finish(Ending.UNTOUCHED, None, None, note)
-        else:
-            phase = PHASE[command] if command is not None else Phase.MAIL
-            self._finish(Ending.LOST, phase, reply, note)
-
     def _read_rest(self, note: str, reply: Reply | None) -> tuple[str, Reply | None]:
-        """Give the dialogue what the kernel still holds: an answer that had arrived counts, whatever came after it.
-
-        A failed write makes the transport drop what it has not read; the socket still has it. Under TLS these bytes
-        are of no use without the transport, which is why nothing is written there while something can be read.
-        """
-        if self._tls is not None:
-            return note, reply
-        descriptor = self._transport.get_extra_info("socket").fileno()
-        if descriptor < 0 or self._dialogue.is_over:
-            return note, reply
-        for event in self._dialogue.receive(_drain(descriptor)):
+        """An answer that had arrived counts, whatever came after it."""
+        for event in last_events(self._dialogue, self._transport, is_tls=self._is_tls):
             match event:
                 case Decided(phase, decisive):
                     self._decided(phase, decisive)
@@ -501,37 +333,3 @@ class Connection(asyncio.Protocol):
     def _show_reply(self, reply: Reply) -> None:
         if self._transcript is not None:
             self._transcript.server(shown_reply(reply))
-
-    def _show_write(self, write: Write) -> None:
-        if self._transcript is None:
-            return
-        if write.command is Command.END:
-            self._transcript.note(f"the message, {self._size:,} bytes")
-            self._transcript.client(".")
-        else:
-            self._transcript.client(shown_command(write.data, is_secret=write.is_secret))
-
-
-def _drain(descriptor: int) -> bytes:
-    """What can be read of a socket now, without waiting."""
-    read = b""
-    copy = os.dup(descriptor)  # so that nobody closes it under our hands
-    try:
-        while len(read) < MAX_REST_BYTES:
-            data = os.read(copy, MAX_REST_BYTES)
-            if not data:
-                break
-            read += data
-    except OSError:
-        pass  # nothing there now, or reset: what was read before still counts
-    finally:
-        os.close(copy)
-    return read
-
-
-def _words(error: Exception | None) -> str:
-    if error is None:
-        return "closed by the server"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return str(error) or type(error).__name__
