@@ -106,15 +106,20 @@ async def _unrecorded(session: Session, draft: Draft, to: Addressees, watch: _Wa
     from mailer.service.sending import send_unrecorded
 
     random = Random()  # noqa: S311 - jitter, not secrets
-    sent = await send_unrecorded(draft, to, clock=wall_clock, random=random, transcript=watch)
-    rows = [_unrecorded_document(message) for message in sent]
+    rows: list[dict[str, Any]] = []
     columns = [Column("address"), Column("relay"), Column("code"), Column("enhanced"), Column("text", may_shrink=True)]
-    emit(
-        session,
-        {"campaign": None, "messages": rows},
-        rows=None if session.format == "json" else rows,
-        columns=columns,
-    )
+    try:
+        async for message in send_unrecorded(draft, to, clock=wall_clock, random=random, transcript=watch):
+            rows.append(_unrecorded_document(message))  # noqa: PERF401 - kept when the next one is refused
+    finally:
+        # Whoever was sent to before one was refused has it: nothing else remembers.
+        if rows:
+            emit(
+                session,
+                {"campaign": None, "messages": rows},
+                rows=None if session.format == "json" else rows,
+                columns=columns,
+            )
     return 0
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from random import Random
@@ -137,13 +137,12 @@ async def send_unrecorded(
     clock: Clock,
     random: Random,
     transcript: Callable[[], Transcript] | None = None,
-) -> list[SentUnrecorded]:
-    """Send it to one after the other, through the first relay that may carry it.
+) -> AsyncIterator[SentUnrecorded]:
+    """Send it to one after the other, through the first relay that may carry it; each as it is taken.
 
     Raises as `send_trial` does at the first that is not taken; those before it are sent.
     """
     relay = draft.carriers[0]
-    sent = []
     for row in to.rows():
         identity = secrets.token_hex(16)  # as long as one of a recorded message
         composed = draft.compiled.compose(
@@ -155,8 +154,7 @@ async def send_unrecorded(
         )
         envelope = Envelope(draft.settings.envelope_from, wire_address(row.address))
         result = await send_trial(relay, envelope, composed, clock=clock, random=random, transcript=transcript)
-        sent.append(SentUnrecorded(row.address, relay.name, result))
-    return sent
+        yield SentUnrecorded(row.address, relay.name, result)
 
 
 async def _messages(store: Store, name: str) -> list[MessageSummary]:

@@ -117,6 +117,13 @@ def test_unrecorded_a_refusal_is_an_error_with_the_servers_words(cli: Cli) -> No
     assert "550 5.1.1 no such user here" in ran.stderr
 
 
+def test_unrecorded_those_before_a_refusal_are_shown(cli: Cli, witness: Witness) -> None:
+    ran = cli("send", TAKEN, REFUSED, *letter("--no-record", "--json"))
+    assert ran.exit == 1
+    assert [message["address"] for message in ran.json["messages"]] == [TAKEN]
+    assert witness.count("accepted") == {TAKEN: 1}
+
+
 def test_a_wrong_password_costs_the_message_nothing(cli: Cli, witness: Witness) -> None:
     ran = cli("send", TAKEN, *letter("--json"), env={"RECORDER_PASSWORD": "wrong"})
     assert ran.exit == 6
