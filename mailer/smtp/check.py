@@ -16,7 +16,7 @@ from mailer.smtp.body import Stuffer
 from mailer.smtp.connection import Connection
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.opening import open_connection
-from mailer.smtp.session import make_context
+from mailer.smtp.session_opener import make_context
 from mailer.smtp.settings import RelaySettings, Timeouts
 from mailer.smtp.transcript import Transcript
 

@@ -15,7 +15,8 @@ from mailer.smtp.auth import LoginMemory, Mechanism, choose_mechanism, new_login
 from mailer.smtp.body import Stuffer
 from mailer.smtp.connection import Connection, Desk
 from mailer.smtp.deadline import Timers
-from mailer.smtp.session import Session, open_session
+from mailer.smtp.session import Session
+from mailer.smtp.session_opener import open_session
 from mailer.smtp.settings import RelaySettings, Timeouts
 from mailer.smtp.transcript import Transcript
 from mailer.smtp.trouble import OutOfStep, RelayFailure

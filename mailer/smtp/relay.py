@@ -30,7 +30,7 @@ from mailer.smtp.connection import Connection
 from mailer.smtp.deadline import Timers
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.opening import open_connection, without_secrets
-from mailer.smtp.session import make_context
+from mailer.smtp.session_opener import make_context
 from mailer.smtp.settings import RelaySettings, Timeouts
 from mailer.smtp.transcript import Transcript
 from mailer.smtp.trouble import RelayFailure, refused

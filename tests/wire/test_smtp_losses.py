@@ -38,7 +38,8 @@ from mailer.smtp import RelayPool
 from mailer.smtp.auth import LoginMemory, new_login
 from mailer.smtp.body import PIECE_BYTES, Stuffer
 from mailer.smtp.connection import Connection
-from mailer.smtp.session import Session, Tap, open_session
+from mailer.smtp.session import Session, Tap
+from mailer.smtp.session_opener import open_session
 from mailer.smtp.trouble import RelayFailure
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
