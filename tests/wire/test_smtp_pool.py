@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import shutil
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,6 +15,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, Session
 from support.daemon import free_ports
 from support.scripted_server import BYE, DATA, ENVELOPE, HELLO, LOGIN, MESSAGE, Peer, scripted_server
+from support.servers import require
 from support.smtpsink import running_smtp_sink
 from support.wire import BODY, Parcel, Pauses, finished, run_on, running_pool, secret, settings_for, until
 
@@ -520,10 +520,10 @@ def test_through_a_real_aiosmtpd_every_message_arrives_and_every_refusal_is_know
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("smtp-sink") is None, reason="needs Postfix's smtp-sink: apt install postfix")
 @LOOPS
 def test_ten_thousand_messages_on_one_connection_leave_nothing_behind(loop: str) -> None:
     """Slow: it has to be many messages, for a leak of one object each to stand out."""
+    require("smtp-sink")
 
     async def main(host: str, port: int) -> None:
         settings = settings_for(port, host=host, max_connections=1, messages_per_connection=100_000)
