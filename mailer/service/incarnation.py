@@ -169,14 +169,16 @@ class Incarnation:
             is_watched = self._job.transcript is not None
             connections = 1 if is_watched else self._job.share.connections(relay.max_connections)
             if connections:
+                window = self._config.worker.slots_per_connection
                 pool = RelayPool(
-                    replace(relay_settings(relay), max_connections=connections),
+                    replace(relay_settings(relay), max_connections=connections, window=window),
                     clock=self._with.clock,
                     random=self._with.random,
                     transcript=self._job.transcript,
                     on_change=self._relay_changed,
+                    on_distrust=partial(_log_distrust, relay.name),
                 )
-                lines.append(_line(relay, pool, connections * self._config.worker.slots_per_connection))
+                lines.append(_line(relay, pool, connections * window))
         return lines
 
     def _relay_changed(self) -> None:
@@ -194,6 +196,10 @@ class Incarnation:
                 log.info("relay.trying", relay=pool.name)
         for tell in self._told:
             tell()
+
+
+def _log_distrust(relay: str, reason: str) -> None:
+    log.warning("relay.distrusted", relay=relay, reason=reason)
 
 
 def _line(relay: Relay, pool: RelayPool, slots: int) -> Line:

@@ -10,15 +10,14 @@ from dataclasses import dataclass
 from mailer.clocks import wall_clock
 from mailer.core.message import Phase
 from mailer.core.reply import Reply
-from mailer.redact import Redactor
-from mailer.smtp.auth import LoginMemory
-from mailer.smtp.body import Stuffer
 from mailer.smtp.connection import Connection
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.opening import open_connection
 from mailer.smtp.session_opener import make_context
 from mailer.smtp.settings import RelaySettings, Timeouts
+from mailer.smtp.shared import Shared
 from mailer.smtp.transcript import Transcript
+from mailer.smtp.trust import Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +53,7 @@ async def check_relay(
         settings,
         context,
         _NoMessages(),
-        memory=LoginMemory(),
-        redact=Redactor(),
-        clock=wall_clock,
-        timers=None,
-        timeouts=timeouts or Timeouts(),
-        stuffer=Stuffer(),
+        shared=Shared(clock=wall_clock, timeouts=timeouts or Timeouts(), timers=None, trust=Trust(wall_clock)),
         transcript=transcript,
     )
     milliseconds = round((time.monotonic() - begun) * 1000)

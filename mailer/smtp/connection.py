@@ -14,13 +14,10 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from mailer.core.clock import Clock
 from mailer.core.message import Ending, Phase
 from mailer.core.reply import Reply
-from mailer.redact import Redactor
 from mailer.smtp.auth import Login
-from mailer.smtp.body import Stuffer
-from mailer.smtp.deadline import Deadline, Timers
+from mailer.smtp.deadline import Deadline
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.dialogue import (
     BodyWanted,
@@ -36,7 +33,8 @@ from mailer.smtp.dialogue import (
 )
 from mailer.smtp.last_words import broken_early, judge_open, last_events, loss_words
 from mailer.smtp.session import Session
-from mailer.smtp.settings import RelaySettings, Timeouts
+from mailer.smtp.settings import RelaySettings
+from mailer.smtp.shared import Shared
 from mailer.smtp.transcript import Transcript, shown_reply
 from mailer.smtp.transmission import ABANDONED, Transmission
 from mailer.smtp.trouble import RelayFailure, login_refused, quoted
@@ -64,22 +62,18 @@ class Connection(asyncio.Protocol):
         session: Session,
         desk: Desk,
         *,
-        clock: Clock,
-        timers: Timers,
-        timeouts: Timeouts,
-        stuffer: Stuffer,
-        redact: Redactor,
+        shared: Shared,
         transcript: Transcript | None = None,
     ) -> None:
         self._settings = settings
         self._transport = session.transport
         self._is_tls = session.tls is not None
         self._desk = desk
-        self._deadline = Deadline(timers, self._expired)
         self._transcript = transcript
         self._dialogue = Dialogue(self._show_reply if transcript is not None else None)
         loop = asyncio.get_running_loop()
         self._loop = loop
+        self._deadline = Deadline(shared.timers if shared.timers is not None else loop, self._expired)
         self.gone: asyncio.Future[RelayFailure | None] = loop.create_future()
         """Done when the connection has ended: with what that says about the relay, or None for nothing."""
         self.answered = 0
@@ -99,11 +93,8 @@ class Connection(asyncio.Protocol):
             settings,
             session,
             self._dialogue,
-            clock=clock,
+            shared=shared,
             deadline=self._deadline,
-            timeouts=timeouts,
-            stuffer=stuffer,
-            redact=redact,
             transcript=transcript,
         )
         session.hand_over(self)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import replace
 from typing import NamedTuple
 
-from mailer.core.clock import Clock
 from mailer.core.message import Phase
 from mailer.errors import MailerError
 from mailer.redact import Redactor
-from mailer.smtp.auth import LoginMemory, Mechanism, choose_mechanism, new_login
-from mailer.smtp.body import Stuffer
+from mailer.smtp.auth import Mechanism, choose_mechanism, new_login
 from mailer.smtp.connection import Connection, Desk
-from mailer.smtp.deadline import Timers
 from mailer.smtp.session import Session
 from mailer.smtp.session_opener import open_session
-from mailer.smtp.settings import RelaySettings, Timeouts
+from mailer.smtp.settings import RelaySettings
+from mailer.smtp.shared import Shared
 from mailer.smtp.transcript import Transcript
 from mailer.smtp.trouble import OutOfStep, RelayFailure
 
@@ -35,12 +32,7 @@ async def open_connection(
     context: ssl.SSLContext | None,
     desk: Desk,
     *,
-    memory: LoginMemory,
-    redact: Redactor,
-    clock: Clock,
-    timers: Timers | None,
-    timeouts: Timeouts,
-    stuffer: Stuffer,
+    shared: Shared,
     transcript: Transcript | None,
 ) -> Opened:
     """Connect, say EHLO, log in. Raises RelayFailure, without secrets; that and a cancellation leave nothing open."""
@@ -51,22 +43,12 @@ async def open_connection(
         raise
     connection: Connection | None = None
     try:
-        connection = Connection(
-            settings,
-            session,
-            desk,
-            clock=clock,
-            timers=timers if timers is not None else asyncio.get_running_loop(),
-            timeouts=timeouts,
-            stuffer=stuffer,
-            redact=redact,
-            transcript=transcript,
-        )
-        mechanism = await _log_in(settings, session, connection, memory, redact, transcript)
+        connection = Connection(settings, session, desk, shared=shared, transcript=transcript)
+        mechanism = await _log_in(settings, session, connection, shared, transcript)
     except RelayFailure as failure:
         if connection is not None:
             connection.cut(failure.message)
-        clean = without_secrets(failure, redact)
+        clean = without_secrets(failure, shared.redact)
         _note(transcript, clean)
         # What a secret's place says of itself is kept as the cause; it names the place, never the value.
         raise clean from (failure.__cause__ if isinstance(failure.__cause__, MailerError) else None)
@@ -88,8 +70,7 @@ async def _log_in(
     settings: RelaySettings,
     session: Session,
     connection: Connection,
-    memory: LoginMemory,
-    redact: Redactor,
+    shared: Shared,
     transcript: Transcript | None,
 ) -> Mechanism | None:
     mechanism = choose_mechanism(
@@ -100,10 +81,10 @@ async def _log_in(
     username = settings.username or ""
     password = await _password(settings)
     for secret in (password, f"\0{username}\0{password}"):
-        redact.add(secret)
+        shared.redact.add(secret)
         if transcript is not None:
             transcript.hide(secret)
-    await connection.log_in(new_login(mechanism, username, password, memory))
+    await connection.log_in(new_login(mechanism, username, password, shared.memory))
     return mechanism
 
 

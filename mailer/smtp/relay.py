@@ -22,9 +22,6 @@ from mailer.core.clock import Clock
 from mailer.core.message import Ending, Phase, Result
 from mailer.core.reply import Reply
 from mailer.core.verdict import Scope, judge
-from mailer.redact import Redactor
-from mailer.smtp.auth import LoginMemory
-from mailer.smtp.body import Stuffer
 from mailer.smtp.breaker import Backoff, Breaker, RelayState
 from mailer.smtp.connection import Connection
 from mailer.smtp.deadline import Timers
@@ -32,8 +29,10 @@ from mailer.smtp.delivery import Delivery
 from mailer.smtp.opening import open_connection, without_secrets
 from mailer.smtp.session_opener import make_context
 from mailer.smtp.settings import RelaySettings, Timeouts
+from mailer.smtp.shared import Shared
 from mailer.smtp.transcript import Transcript
 from mailer.smtp.trouble import RelayFailure, refused
+from mailer.smtp.trust import Trust
 
 Sleep = Callable[[float], Awaitable[None]]
 
@@ -58,21 +57,21 @@ class RelayPool:
         sleep: Sleep = asyncio.sleep,
         transcript: Callable[[], Transcript] | None = None,
         on_change: Callable[[], None] = lambda: None,
+        on_distrust: Callable[[str], None] = lambda _: None,
         timeouts: Timeouts = _STANDARD_TIMEOUTS,
         timers: Timers | None = None,
     ) -> None:
-        """`on_change` is called whenever `state` changes. `timers` are the event loop's unless tests hand in others."""
+        """`on_change` is called whenever `state` changes, `on_distrust` as Trust says.
+
+        `timers` are the event loop's unless tests hand in others.
+        """
         self._settings = settings
         self._clock = clock
+        self._shared = Shared(clock=clock, timeouts=timeouts, timers=timers, trust=Trust(clock, on_distrust))
         self._sleep = sleep
         self._new_transcript = transcript
         self._on_change = on_change
-        self._timeouts = timeouts
-        self._timers = timers
         self._breaker = Breaker(random)
-        self._memory = LoginMemory()
-        self._redact = Redactor()
-        self._stuffer = Stuffer()
         self._context: ssl.SSLContext | None = None
         self._queue: deque[Delivery] = deque()
         self._resting: list[Connection] = []  # the one that rests for the shortest time last, and woken first
@@ -244,7 +243,7 @@ class RelayPool:
 
     def _failed(self, failure: RelayFailure) -> None:
         before = self._breaker.state
-        pause_s = self._breaker.failed(without_secrets(failure, self._redact), self._clock())
+        pause_s = self._breaker.failed(without_secrets(failure, self._shared.redact), self._clock())
         if pause_s and self._group is not None and not self._is_ending:
             self._pausing = self._group.create_task(self._pause(pause_s), name=f"pause of {self.name}")
         if self._breaker.state != before:
@@ -303,12 +302,7 @@ class RelayPool:
             settings,
             self._context,
             self,
-            memory=self._memory,
-            redact=self._redact,
-            clock=self._clock,
-            timers=self._timers,
-            timeouts=self._timeouts,
-            stuffer=self._stuffer,
+            shared=self._shared,
             transcript=self._new_transcript() if self._new_transcript is not None else None,
         )
         return opened.connection

@@ -9,6 +9,7 @@ from typing import Literal
 
 Tls = Literal["implicit", "starttls", "none"]
 AuthChoice = Literal["login", "plain", "none", "auto"]
+Use = Literal["auto", "off"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,12 @@ class RelaySettings:
     """Log in over plain text beyond this machine, too."""
     max_connections: int = 4
     messages_per_connection: int = 100
+    pipelining: Use = "auto"
+    """Write commands ahead of their answers where the server announces it (RFC 2920)."""
+    chunking: Use = "auto"
+    """Send messages as chunks where the server announces that as well and has proven it (RFC 3030)."""
+    window: int = 4
+    """Messages that may be on their way on one connection at once: so many are in doubt at most if it breaks."""
     ca_file: Path | None = None
     """Trust the authorities in this file instead of the system's."""
     ehlo_name: str | None = None

@@ -19,18 +19,17 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from mailer.core.clock import Clock
 from mailer.core.message import Ending, Phase, Result
 from mailer.core.reply import Reply
 from mailer.errors import MailerError
-from mailer.redact import Redactor
-from mailer.smtp.body import Stuffer, in_pieces
+from mailer.smtp.body import in_pieces
 from mailer.smtp.deadline import Deadline
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.dialogue import Command, Dialogue, Write, command_name
 from mailer.smtp.envelope import transaction
 from mailer.smtp.session import Session
-from mailer.smtp.settings import RelaySettings, Timeouts
+from mailer.smtp.settings import RelaySettings
+from mailer.smtp.shared import Shared
 from mailer.smtp.transcript import Transcript, shown_command
 
 # Turns of the event loop that a write waits for the transport to read what is there. One or two are needed; more than
@@ -51,11 +50,8 @@ class Transmission:
         session: Session,
         dialogue: Dialogue,
         *,
-        clock: Clock,
+        shared: Shared,
         deadline: Deadline,
-        timeouts: Timeouts,
-        stuffer: Stuffer,
-        redact: Redactor,
         transcript: Transcript | None,
     ) -> None:
         """The session's transport is open; nothing is written before `write`. `deadline` is moved with every write."""
@@ -64,7 +60,8 @@ class Transmission:
         self._tls = session.tls
         self._transport = session.transport
         self._dialogue = dialogue
-        self._clock = clock
+        self._clock = shared.clock
+        timeouts = shared.timeouts
         self._deadline = deadline
         self._timeouts: Final[Mapping[Command, float]] = {
             Command.AUTH: timeouts.auth,
@@ -76,8 +73,8 @@ class Transmission:
             Command.RSET: timeouts.rset,
             Command.QUIT: timeouts.quit,
         }
-        self._stuffer = stuffer
-        self._redact = redact
+        self._stuffer = shared.stuffer
+        self._redact = shared.redact
         self._transcript = transcript
         self.is_paused = False
         """Something we wrote is in our own buffer still: nothing may be written."""

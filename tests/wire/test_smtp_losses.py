@@ -33,14 +33,15 @@ from mailer.core.message import Ending, Phase
 from mailer.core.progress import Step
 from mailer.core.reply import Reply
 from mailer.errors import StoreError
-from mailer.redact import Redactor
 from mailer.smtp import RelayPool
 from mailer.smtp.auth import LoginMemory, new_login
-from mailer.smtp.body import PIECE_BYTES, Stuffer
+from mailer.smtp.body import PIECE_BYTES
 from mailer.smtp.connection import Connection
 from mailer.smtp.session import Session, Tap
 from mailer.smtp.session_opener import open_session
+from mailer.smtp.shared import Shared
 from mailer.smtp.trouble import RelayFailure
+from mailer.smtp.trust import Trust
 
 LOOPS = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 
@@ -580,9 +581,5 @@ def connection_on(session: Session, port: int) -> Connection:
         settings_for(port),
         session,
         NoDesk(),
-        clock=lambda: 0,
-        timers=HandTimers(),
-        timeouts=IMPATIENT,
-        stuffer=Stuffer(),
-        redact=Redactor(),
+        shared=Shared(clock=lambda: 0, timeouts=IMPATIENT, timers=HandTimers(), trust=Trust(lambda: 0)),
     )

@@ -1,0 +1,46 @@
+"""What a relay has taught us about its own announcements: an extension that it did not do is left alone for a day."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, Literal
+
+from mailer.core.clock import SECOND_US, Clock
+
+Extension = Literal["PIPELINING", "CHUNKING"]
+
+# An announcement is configuration: it does not change from one connection to the next, but may be mended some day.
+DISTRUST_US: Final = 24 * 60 * 60 * SECOND_US
+
+
+class Trust:
+    """One relay's extensions as this process has come to know them."""
+
+    __slots__ = ("_clock", "_on_distrust", "_proven", "_until_us")
+
+    def __init__(self, clock: Clock, on_distrust: Callable[[str], None] = lambda _: None) -> None:
+        """`on_distrust` is told in a sentence what will not be used any more, and why."""
+        self._clock = clock
+        self._on_distrust = on_distrust
+        self._until_us: dict[Extension, int] = {}
+        self._proven: set[Extension] = set()
+
+    def has(self, extension: Extension) -> bool:
+        """Whether the announcement is believed."""
+        return self._clock() >= self._until_us.get(extension, 0)
+
+    def is_proven(self, extension: Extension) -> bool:
+        """Whether the relay has been seen to do it."""
+        return extension in self._proven
+
+    def prove(self, extension: Extension) -> None:
+        """The relay did what it had announced."""
+        self._proven.add(extension)
+
+    def lose(self, extension: Extension, why: str) -> None:
+        """It did not: `why` is how that showed."""
+        if not self.has(extension):
+            return
+        self._proven.discard(extension)
+        self._until_us[extension] = self._clock() + DISTRUST_US
+        self._on_distrust(f"it announces {extension} and does not do it ({why}); not used for a day")
