@@ -219,10 +219,23 @@ class Outcome:
     """`in_doubt` was set by this very attempt."""
 
 
+# How every message begins. A chunk has no go-ahead (RFC 3030): a server that does not know BDAT after all reads what
+# follows as commands, and a stranger's field would be one. This line says nothing of anybody and is no command, so it
+# can go first, alone, and prove that chunks are taken. It is one line for all messages, whatever is in them.
+FIRST_LINE: Final = b"MIME-Version: 1.0\r\n"
+
+
 @dataclass(frozen=True, slots=True)
 class Composed:
-    """A message for the wire: CRLF line ends throughout, ends in CRLF, no line over 998 octets, not dot-stuffed."""
+    """A message for the wire: CRLF line ends throughout, ends in CRLF, no line over 998 octets, not dot-stuffed.
+
+    What `content` makes of a campaign begins with `FIRST_LINE`, and no line of it begins with a dot: there is nothing
+    to stuff.
+    """
 
     chunks: tuple[bytes, ...]
     """Written one after the other; static parts are the same bytes object for every recipient of a campaign."""
     size_bytes: int
+    utf8_address: str | None = None
+    """An address in its header with letters beyond ASCII before its `@`, which stands there in UTF-8: only a relay
+    that offers SMTPUTF8 may be given this message (RFC 6531 section 3.4). None: the whole message is ASCII."""

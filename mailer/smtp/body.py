@@ -1,4 +1,4 @@
-"""A message's bytes as DATA carries them: CRLF line ends, leading dots doubled, in pieces that can be written at once.
+"""A message's bytes as the wire carries them: CRLF line ends, no line too long, leading dots doubled for DATA.
 
 Rule: whatever the chunks hold and wherever their borders are, the server reads `\\r\\n.\\r\\n` once, at our end
 (RFC 5321 section 4.5.2). Bare CR or LF would let servers differ about where lines end, which is how one message is
@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
+
+from mailer.smtp.envelope import Misfit
 
 # Pieces of a large body. Large enough that a fast link is not waited for, small enough that a stop cuts in soon.
 PIECE_BYTES: Final = 64 * 1024
@@ -21,47 +23,81 @@ MOST_REMEMBERED: Final = 64
 # Of a few large attachments less: what is remembered stays in memory when its campaign is long gone.
 MOST_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 
+# RFC 5321 section 4.5.3.1.6: 1000 octets with the CRLF, an added dot not counted.
+LONGEST_LINE_BYTES: Final = 998
+_LONGEST: Final = LONGEST_LINE_BYTES + 2
+
 _DOT: Final = 0x2E
 _LF: Final = 0x0A
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
+class Body(NamedTuple):
+    """A message fit for the wire."""
+
+    parts: list[bytes]
+    size_bytes: int
+    """As RFC 1870 section 3 counts: CRLF as two, added dots not at all."""
+    is_dotted: bool
+    """Dots have been added: good for DATA, and not for a chunk."""
+
+
+class _Look(NamedTuple):
+    """What there is to know of a chunk."""
+
+    stuffed: bytes | None
+    """With the dots inside it doubled; the chunk itself where there are none. None if it has bare CR or LF."""
+    head: int
+    """Octets of its first line, or of the whole chunk if no line ends in it."""
+    tail: int
+    """Octets behind its last line end."""
+    has_long_line: bool
+
+
 class Stuffer:
-    """Makes bodies fit for DATA, and remembers what it found out about large chunks."""
+    """Makes bodies fit, and remembers what it found out about large chunks."""
 
     __slots__ = ("_bytes", "_remembered")
 
     def __init__(self) -> None:
         # By identity, with the chunk itself kept so that its id cannot be taken by another.
-        self._remembered: dict[int, tuple[bytes, bytes | None]] = {}
+        self._remembered: dict[int, tuple[bytes, _Look]] = {}
         self._bytes = 0
 
-    def stuff(self, chunks: Sequence[bytes]) -> tuple[list[bytes], int]:
-        """The body's pieces and its size in octets without the dots that were added (RFC 1870 section 3)."""
-        pieces: list[bytes] = []
+    def fit(self, chunks: Sequence[bytes]) -> Body:
+        """The body made of `chunks`. Raises Misfit for a line that is too long."""
+        parts: list[bytes] = []
         size = 0
-        at_line_start = True
+        line = 0  # octets of the line that the chunks so far have left open
+        is_dotted = False
         for chunk in _joined(chunks):
-            stuffed = self._stuffed(chunk)
+            look = self._look(chunk)
+            stuffed = look.stuffed
             if stuffed is None:
                 return _made_clean(chunks)
-            if at_line_start and chunk[0] == _DOT:
-                pieces.append(b".")
-            pieces.append(stuffed)
+            if look.has_long_line or line + look.head > _LONGEST:
+                raise _too_long(chunks)
+            if not line and chunk[0] == _DOT:
+                parts.append(b".")
+                is_dotted = True
+            if stuffed is not chunk:
+                is_dotted = True
+            parts.append(stuffed)
             size += len(chunk)
-            at_line_start = chunk[-1] == _LF
-        if not at_line_start:
-            pieces.append(b"\r\n")
+            line = look.tail if look.tail < len(chunk) else line + look.tail
+        if line:
+            parts.append(b"\r\n")
             size += 2
-        return pieces, size
+            if line + 2 > _LONGEST:
+                raise _too_long(chunks)
+        return Body(parts, size, is_dotted)
 
-    def _stuffed(self, chunk: bytes) -> bytes | None:
-        """The chunk with the dots inside it doubled, or None if it has bare CR or LF."""
+    def _look(self, chunk: bytes) -> _Look:
         if len(chunk) < REMEMBERED_BYTES:
-            return _look(chunk)
+            return _look_at(chunk)
         known = self._remembered.pop(id(chunk), None)
         if known is None:
-            known = (chunk, _look(chunk))
+            known = (chunk, _look_at(chunk))
             self._bytes += _held(known)
             while self._remembered and (
                 len(self._remembered) >= MOST_REMEMBERED or self._bytes > MOST_REMEMBERED_BYTES
@@ -72,13 +108,15 @@ class Stuffer:
         return known[1]
 
 
-def _held(known: tuple[bytes, bytes | None]) -> int:
-    chunk, stuffed = known
+def _held(known: tuple[bytes, _Look]) -> int:
+    chunk, (stuffed, *_) = known
     return len(chunk) + (len(stuffed) if stuffed is not None and stuffed is not chunk else 0)
 
 
-def _joined(chunks: Sequence[bytes]) -> list[bytes]:
+def _joined(chunks: Sequence[bytes]) -> Sequence[bytes]:
     """The same bytes, neighbours that are not worth remembering made one; none is empty."""
+    if len(chunks) == 1 and chunks[0]:
+        return chunks
     joined: list[bytes] = []
     small: list[bytes] = []
     for chunk in chunks:
@@ -94,20 +132,53 @@ def _joined(chunks: Sequence[bytes]) -> list[bytes]:
     return joined
 
 
-def _made_clean(chunks: Sequence[bytes]) -> tuple[list[bytes], int]:
+def _look_at(chunk: bytes) -> _Look:
+    ends = chunk.count(b"\r\n")
+    if chunk.count(b"\n") != ends or chunk.count(b"\r") != ends:
+        return _Look(None, 0, 0, has_long_line=False)
+    stuffed = chunk.replace(b"\n.", b"\n..") if b"\n." in chunk else chunk
+    if not ends:
+        return _Look(stuffed, len(chunk), len(chunk), has_long_line=False)
+    first = chunk.find(b"\n") + 1
+    last = chunk.rfind(b"\n") + 1
+    return _Look(stuffed, first, len(chunk) - last, has_long_line=_has_long_line(chunk, first, last))
+
+
+def _has_long_line(chunk: bytes, at: int, end: int) -> bool:
+    """Whether a line between `at` and `end`, both behind a line end, is too long.
+
+    Looks for the last line end that a line beginning at `at` may have, and goes on from there: it leaps over as many
+    lines as fit into one.
+    """
+    while at < end:
+        behind = chunk.rfind(b"\n", at, at + _LONGEST) + 1
+        if not behind:
+            return True
+        at = behind
+    return False
+
+
+def _made_clean(chunks: Sequence[bytes]) -> Body:
     """The slow way, for what holds a bare CR or LF, or has a CRLF cut in two by a border."""
     whole = _LINE_END.sub(b"\r\n", b"".join(chunks))
     if not whole.endswith(b"\r\n"):
         whole += b"\r\n"
+    if _has_long_line(whole, 0, len(whole)):
+        raise _too_long([whole])
     stuffed = whole.replace(b"\n.", b"\n..")
-    return ([b".", stuffed] if whole.startswith(b".") else [stuffed]), len(whole)
+    if whole.startswith(b"."):
+        return Body([b".", stuffed], len(whole), is_dotted=True)
+    return Body([stuffed], len(whole), is_dotted=len(stuffed) != len(whole))
 
 
-def _look(chunk: bytes) -> bytes | None:
-    ends = chunk.count(b"\r\n")
-    if chunk.count(b"\n") != ends or chunk.count(b"\r") != ends:
-        return None
-    return chunk.replace(b"\n.", b"\n..")
+def _too_long(chunks: Sequence[bytes]) -> Misfit:
+    lines = b"".join(chunks).split(b"\n")
+    n, length = next(
+        (n, size) for n, line in enumerate(lines, 1) if (size := len(line.rstrip(b"\r"))) > LONGEST_LINE_BYTES
+    )
+    return Misfit(
+        f"line {n} of the message has {length:,} bytes, and a line may have {LONGEST_LINE_BYTES} (RFC 5321 4.5.3.1.6)"
+    )
 
 
 def in_pieces(parts: Sequence[bytes]) -> list[bytes | memoryview]:

@@ -81,7 +81,8 @@ async def check_relay(
 class _NoMessages:
     """Nothing to send."""
 
-    def next_delivery(self) -> Delivery | None:
+    def next_delivery(self, *, is_ahead: bool) -> Delivery | None:
+        del is_ahead
         return None
 
     def is_resting(self, connection: Connection) -> None:

@@ -4,8 +4,10 @@ Theory of operation
 - Everything happens in callbacks of the event loop; there is no task and no timer object per message. `_go_on` is the
   one place that begins and writes. It runs after whatever may have changed something: bytes came, the transport took
   some, there is a message again.
-- A connection does one thing at a time: it logs in, rests, has a message on its way (`transmission`), or says QUIT.
-- `_leave` is the one way to end. It reads what is left and judges the message (`last_words`), then tells whoever
+- How many messages are on their way at once, and in what order their parts are written, is the dialogue's to say.
+- Once a message must not be ended any more (`_abandoned`), none is: those that have ended are waited for, and then the
+  connection is cut.
+- `_leave` is the one way to end. It reads what is left and judges the messages (`last_words`), then tells whoever
   awaits `gone` what that says about the relay.
 """
 
@@ -20,31 +22,34 @@ from mailer.smtp.auth import Login
 from mailer.smtp.deadline import Deadline
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.dialogue import (
-    BodyWanted,
     Broken,
     Closing,
-    Command,
     Decided,
     Dialogue,
     Event,
     LoggedIn,
     LoginRefused,
-    Ready,
+    Unproven,
 )
-from mailer.smtp.last_words import broken_early, judge_open, last_events, loss_words
+from mailer.smtp.last_words import Cause, blame, broken_early, judge_open, last_events, loss_words
+from mailer.smtp.mode import choose_mode
 from mailer.smtp.session import Session
 from mailer.smtp.settings import RelaySettings
 from mailer.smtp.shared import Shared
+from mailer.smtp.state_table import Command
 from mailer.smtp.transcript import Transcript, shown_reply
-from mailer.smtp.transmission import ABANDONED, Transmission
+from mailer.smtp.transmission import ABANDONED, Outgoing, Transmission
 from mailer.smtp.trouble import RelayFailure, login_refused, quoted
 
 
 class Desk(Protocol):
     """Where a connection gets its messages, and whom it tells what is about the relay."""
 
-    def next_delivery(self) -> Delivery | None:
-        """The next message to send, or None if there is none now."""
+    def next_delivery(self, *, is_ahead: bool) -> Delivery | None:
+        """The next message to send, or None if there is none now.
+
+        `is_ahead`: the connection has one on its way still; another one without any would send it sooner.
+        """
 
     def is_resting(self, connection: Connection) -> None:
         """The connection has nothing to do. `wake` it when there is something."""
@@ -70,7 +75,10 @@ class Connection(asyncio.Protocol):
         self._is_tls = session.tls is not None
         self._desk = desk
         self._transcript = transcript
-        self._dialogue = Dialogue(self._show_reply if transcript is not None else None)
+        self._trust = shared.trust
+        mode = choose_mode(settings, session.features, shared.trust)
+        on_reply = self._show_reply if transcript is not None else None
+        self._dialogue: Dialogue[Outgoing] = Dialogue(mode, settings.window, on_reply)
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._deadline = Deadline(shared.timers if shared.timers is not None else loop, self._expired)
@@ -80,22 +88,17 @@ class Connection(asyncio.Protocol):
         """Messages that a reply decided on this connection."""
         self._login: asyncio.Future[None] | None = None
         self._begun = 0
+        self._abandoned = ""  # why no message may be ended any more
         self._is_ready = False
         self._is_resting = False
         self._is_quitting = False
         self._is_gone = False
-        self._is_crashed = False
         if self._transport.is_closing():  # it has no socket to ask any more
             raise RelayFailure(
                 f"{settings.endpoint} closed the connection after EHLO.", phase=Phase.CONNECT, is_permanent=False
             )
         self._transmission = Transmission(
-            settings,
-            session,
-            self._dialogue,
-            shared=shared,
-            deadline=self._deadline,
-            transcript=transcript,
+            settings, session, self._dialogue, shared=shared, deadline=self._deadline, transcript=transcript
         )
         session.hand_over(self)
 
@@ -145,15 +148,14 @@ class Connection(asyncio.Protocol):
         elif self._dialogue.awaits is not Command.QUIT:
             self.cut("stopped")
 
-    def abandon_body(self) -> None:
-        """End no message any more: one whose end of data has not begun is cut off, UNTOUCHED."""
-        self._transmission.is_abandoned = True
-        if self._transmission.has_message and self._dialogue.awaits is Command.BODY:
-            self.cut(ABANDONED)
+    def abandon_bodies(self) -> None:
+        """End no message any more: those that have not ended are UNTOUCHED once those that have are answered."""
+        self._abandon(ABANDONED)
+        self._go_on()
 
     def cut(self, note: str) -> None:
-        """End the connection now, for a reason of ours. Its message is UNKNOWN if its end had begun, else UNTOUCHED."""
-        self._leave(note, None, is_ours=True)
+        """End the connection now, for a reason of ours. A message that has ended is UNKNOWN, any other UNTOUCHED."""
+        self._leave(note, None, Cause.OURS)
 
     # What the transport tells
 
@@ -168,7 +170,7 @@ class Connection(asyncio.Protocol):
         return False  # the transport closes, and connection_lost follows
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._leave(f"connection lost: {loss_words(exc)}", None)
+        self._leave(f"connection lost: {loss_words(exc)}", None, Cause.LOST)
 
     def pause_writing(self) -> None:
         self._transmission.is_paused = True
@@ -181,24 +183,22 @@ class Connection(asyncio.Protocol):
         if self._is_resting:
             self.quit()
         else:
-            self._leave(self._transmission.late_words(), None)
+            self._leave(self._transmission.late_words(), None, Cause.LOST)
 
     # Events
 
-    def _act_on(self, events: list[Event]) -> None:
+    def _act_on(self, events: list[Event[Outgoing]]) -> None:
         for event in events:
             match event:
-                case Decided(phase, reply):
-                    self._decided(phase, reply)
-                case Ready():
-                    self._is_ready = True
-                case BodyWanted():
-                    if self._transmission.is_abandoned:
-                        self.cut(ABANDONED)
+                case Decided():
+                    self._decided(event)
                 case Closing(reply):
-                    self._leave(f"the server closed the connection: {quoted(reply)}" if reply else "closed", reply)
+                    note = f"the server closed the connection: {quoted(reply)}" if reply else "closed"
+                    self._leave(note, reply, Cause.CLOSING)
                 case Broken(error):
-                    self._leave(error.message, error.reply)
+                    self._leave(error.message, error.reply, Cause.OUT_OF_STEP)
+                case Unproven(reply):
+                    self._leave(_no_chunks(reply), reply, Cause.NO_CHUNKS)
                 case LoggedIn():
                     if self._login is not None and not self._login.done():
                         self._login.set_result(None)
@@ -206,15 +206,18 @@ class Connection(asyncio.Protocol):
                 case LoginRefused(reply, kept_asking):
                     self._refuse_login(reply, kept_asking=kept_asking)
 
-    def _decided(self, phase: Phase, reply: Reply) -> None:
+    def _decided(self, event: Decided[Outgoing]) -> None:
+        outgoing, phase, reply = event
         self.answered += 1
-        self._transmission.finish(Ending.ANSWERED, phase, reply, "")
+        if outgoing.is_ahead:
+            self._trust.prove("PIPELINING")
+        self._transmission.finish(outgoing, Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True
 
     def _refuse_login(self, reply: Reply, *, kept_asking: bool) -> None:
         failure = login_refused(self._settings, reply, kept_asking=kept_asking)
-        self._leave(failure.message, reply, failure=failure)
+        self._leave(failure.message, reply, Cause.LOST, failure=failure)
 
     # Writing
 
@@ -227,67 +230,75 @@ class Connection(asyncio.Protocol):
 
     def _write_on(self) -> None:
         transmission = self._transmission
-        while not (self._is_gone or transmission.is_paused):
-            has_write = transmission.has_write
-            if not (has_write or self._may_begin()):
-                return
+        while not self._is_gone:
+            if self._abandoned and self._dialogue.transfers:
+                if not transmission.has_ended:
+                    self.cut(self._abandoned)
+                break
+            if transmission.is_paused:
+                break
+            if self._is_ready:
+                self._fill()
+            if not transmission.has_write:
+                break
             if transmission.must_read():
                 self._loop.call_soon(self._go_on)  # when the transport has had the time to do it
                 return
-            if has_write:
-                why_not = transmission.write()
-                if why_not is not None:
-                    self._leave_untouched(why_not)
-            elif not self._begin():
+            if why_not := transmission.write():
+                self._abandon(why_not)
+        if not (self._is_gone or self._is_resting):
+            transmission.watch()
+
+    def _fill(self) -> None:
+        """Gather what can be said now: ends, and messages as far as there is room."""
+        transmission, dialogue = self._transmission, self._dialogue
+        while True:
+            if transmission.end_small():
+                continue
+            if self._is_resting or not dialogue.may_begin:
                 return
+            if self._is_quitting or self._begun >= self._settings.messages_per_connection:
+                if dialogue.is_idle:
+                    self._is_ready = False
+                    self._is_quitting = True
+                    dialogue.quit()
+                return
+            is_ahead = bool(dialogue.transfers)
+            delivery = self._desk.next_delivery(is_ahead=is_ahead)
+            if delivery is None:
+                if dialogue.is_idle:
+                    self._is_resting = True
+                    self._deadline.move(self._settings.idle_timeout_s)
+                    self._desk.is_resting(self)
+                return
+            if not transmission.begin(delivery):
+                # Not in a loop: a thousand of them in a row must not hold up the other connections.
+                self._loop.call_soon(self._go_on)
+                return
+            self._begun += 1
 
-    def _may_begin(self) -> bool:
-        return self._is_ready and not self._is_resting
-
-    def _begin(self) -> bool:
-        """Begin the next message, or rest, or say QUIT. False if nothing more can be written now."""
-        if self._is_quitting or self._begun >= self._settings.messages_per_connection:
-            self._is_ready = False
-            self._is_quitting = True
-            self._dialogue.quit()
-            return True
-        delivery = self._desk.next_delivery()
-        if delivery is None:
-            self._is_resting = True
-            self._deadline.move(self._settings.idle_timeout_s)
-            self._desk.is_resting(self)
-            return False
-        if not self._transmission.begin(delivery):
-            # Not in a loop: a thousand of them in a row must not hold up the other connections.
-            self._loop.call_soon(self._go_on)
-            return False
-        self._is_ready = False
-        self._begun += 1
-        return True
+    def _abandon(self, why: str) -> None:
+        self._abandoned = why
+        self._is_quitting = True
+        self._is_resting = False
 
     # Endings
 
-    def _leave_untouched(self, note: str) -> None:
-        """Nothing of the message ended, and nothing more may be written."""
-        self._transmission.finish(Ending.UNTOUCHED, None, None, note)
-        self._leave(note, None, is_ours=True)
-
-    def _leave(
-        self, note: str, reply: Reply | None, *, is_ours: bool = False, failure: RelayFailure | None = None
-    ) -> None:
-        """The end of the connection, once, whatever ends it: read what is left, judge the message, let go."""
+    def _leave(self, note: str, reply: Reply | None, cause: Cause, *, failure: RelayFailure | None = None) -> None:
+        """The end of the connection, once, whatever ends it: read what is left, judge the messages, let go."""
         if self._is_gone:
             return
         self._is_gone = True
         self._is_resting = False
-        note, reply = self._read_rest(note, reply)
+        note, reply, cause = self._read_rest(note, reply, cause)
         if self._transcript is not None and not self._is_quitting:
             self._transcript.note(note)
-        command = self._dialogue.awaits
-        is_idle = self._login is None and not self._transmission.has_message
-        judge_open(self._transmission, command, note, reply, is_ours=is_ours, is_crashed=self._is_crashed)
-        if failure is None and not is_ours and not self._is_quitting and not self.answered:
-            failure = broken_early(self._settings, command, note, reply, is_idle=is_idle)
+        dialogue = self._dialogue
+        is_blamed = blame(dialogue, cause, self._trust, note)
+        is_idle = self._login is None and not dialogue.transfers
+        judge_open(self._transmission, dialogue, cause, note, reply, is_blamed=is_blamed)
+        if failure is None and not (cause is Cause.OURS or is_blamed or self._is_quitting or self.answered):
+            failure = broken_early(self._settings, dialogue.awaits, note, reply, is_idle=is_idle)
         self._deadline.cancel()
         self._transport.abort()
         if self._login is not None and not self._login.done():
@@ -298,29 +309,38 @@ class Connection(asyncio.Protocol):
         if not self.gone.done():
             self.gone.set_result(failure)
 
-    def _read_rest(self, note: str, reply: Reply | None) -> tuple[str, Reply | None]:
+    def _read_rest(self, note: str, reply: Reply | None, cause: Cause) -> tuple[str, Reply | None, Cause]:
         """An answer that had arrived counts, whatever came after it."""
         for event in last_events(self._dialogue, self._transport, is_tls=self._is_tls):
             match event:
-                case Decided(phase, decisive):
-                    self._decided(phase, decisive)
-                case Closing(said) if said is not None:
-                    note, reply = f"the server closed the connection: {quoted(said)}", said
-                case Broken(error) if error.reply is not None:
+                case Decided():
+                    self._decided(event)
+                case Closing(said):
+                    cause = Cause.CLOSING
+                    if said is not None:
+                        note, reply = f"the server closed the connection: {quoted(said)}", said
+                case Broken(error):
+                    cause = Cause.OUT_OF_STEP
                     note, reply = error.message, error.reply
+                case Unproven(said):
+                    cause = Cause.NO_CHUNKS
+                    note, reply = _no_chunks(said), said
                 case _:
                     pass
-        return note, reply
+        return note, reply, cause
 
     def _crash(self, error: Exception) -> None:
-        """A bug in our own code or in a delivery. Its message is judged like one of a lost connection."""
-        self._is_crashed = True
+        """A bug in our own code or in a delivery. Its messages are judged like those of a lost connection."""
         if not self.gone.done():
             self.gone.set_exception(error)
-        self._leave(f"internal error: {type(error).__name__}", None)
+        self._leave(f"internal error: {type(error).__name__}", None, Cause.CRASH)
 
     # Transcript
 
     def _show_reply(self, reply: Reply) -> None:
         if self._transcript is not None:
             self._transcript.server(shown_reply(reply))
+
+
+def _no_chunks(reply: Reply) -> str:
+    return f"a first chunk was answered with {quoted(reply)}"

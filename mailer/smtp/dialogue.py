@@ -2,12 +2,13 @@
 
 Theory of operation
 - Commands are answered in the order in which they were written (RFC 5321 section 2.1, RFC 2920 section 3.1). `_open` is
-  the line of those that were written and have no answer yet. There is no other notion of where we are: step by step is
-  a line of at most one, a pipelining client has a longer one, and the table is the same.
+  the line of those that were written and have no answer yet, `_transfers` that of the messages they belong to. There is
+  no other notion of where we are: the three modes differ in how much is written before its turn, and nothing else.
 - A command enters the line when it is taken to be written, not when it is decided on. So an answer that was sent before
   its command could be read matches nothing and ends the conversation, instead of answering the next command.
-- What a reply leads to stands in `AFTER`: the command it answers, the kind of reply, the move. A pair that is not there
-  is out of step: the event is `Broken`, and no byte after it is read.
+- What a reply leads to stands in `state_table`.
+- Messages are decided in the order in which they were begun, so a reply about a message is about the first of the line.
+- A message that is refused before its end keeps its refusal until the server has answered all that was written of it.
 - Every write that speaks of a message names the step that has to be noted before it goes out (core.progress).
 - Nothing here raises for what a server says.
 """
@@ -15,102 +16,68 @@ Theory of operation
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
-from enum import Enum, auto
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Generic, NamedTuple, TypeVar
 
-from mailer.core.message import Phase
+from mailer.core.message import FIRST_LINE, Phase
 from mailer.core.progress import Step
 from mailer.core.reply import Reply
 from mailer.smtp.auth import Login, LoginEnd
 from mailer.smtp.reply_parser import ReplyParser
+from mailer.smtp.state_table import AFTER, AFTER_REFUSAL, NAMES, PHASE, Command, Kind, Mode, Move
 from mailer.smtp.trouble import OutOfStep, quoted
+
+# What is written of a message at once, when commands may be written ahead.
+_ENVELOPE: Final[tuple[Command, ...]] = (Command.MAIL, Command.RCPT)
+_WITH_DATA: Final[tuple[Command, ...]] = (*_ENVELOPE, Command.DATA)
+_WITH_PROOF: Final[tuple[Command, ...]] = (*_ENVELOPE, Command.PROOF, Command.NOOP)
 
 MAX_UNREAD_REPLY: Final = 200  # characters of an unexpected reply that an error quotes
 
-
-class Command(Enum):
-    """What a reply is awaited to."""
-
-    AUTH = auto()
-    MAIL = auto()
-    RCPT = auto()
-    DATA = auto()
-    BODY = auto()
-    """Not a command: 354 has come and the end of data is not written. Only a server that gives up answers here."""
-    END = auto()
-    """The end of data."""
-    RSET = auto()
-    QUIT = auto()
+# The first chunk of a connection. A server that reads it as commands meets one line that no field can have a part in,
+# and answers it: then the answer to NOOP is not NOOP's.
+PROOF: Final = b"BDAT %d\r\n%bNOOP\r\n" % (len(FIRST_LINE), FIRST_LINE)
 
 
-class Kind(Enum):
-    """What a reply says, as far as the conversation is concerned (RFC 5321 section 4.2.1)."""
+class Refusal(NamedTuple):
+    """A reply that decided a message, and what it answered."""
 
-    YES = auto()
-    GO_ON = auto()
-    NO = auto()
-    CLOSING = auto()
-    """421: it closes the connection, whatever it was asked (RFC 5321 section 3.8)."""
+    phase: Phase
+    reply: Reply
 
 
-class Move(Enum):
-    """What a reply leads to."""
+class Transfer:
+    """One message's way through the conversation, as far as the dialogue has to know it."""
 
-    ASK_LOGIN = auto()
-    SEND_RCPT = auto()
-    SEND_DATA = auto()
-    SEND_BODY = auto()
-    DECIDED = auto()
-    """The reply decides the message, and the server waits for the next one."""
-    DECIDED_RESET = auto()
-    """The reply decides the message, and the server still holds its sender: RSET before the next."""
-    DECIDED_CUT = auto()
-    """The reply decides the message, but the server still reads text: only the end of the connection ends that."""
-    READY = auto()
-    CLOSED = auto()
+    __slots__ = ("as_chunk", "left", "mail", "rcpt", "refusal")
 
-
-AFTER: Final[Mapping[Command, Mapping[Kind, Move]]] = {
-    Command.AUTH: dict.fromkeys(Kind, Move.ASK_LOGIN),
-    Command.MAIL: {Kind.YES: Move.SEND_RCPT, Kind.NO: Move.DECIDED, Kind.CLOSING: Move.DECIDED_CUT},
-    Command.RCPT: {Kind.YES: Move.SEND_DATA, Kind.NO: Move.DECIDED_RESET, Kind.CLOSING: Move.DECIDED_CUT},
-    Command.DATA: {Kind.GO_ON: Move.SEND_BODY, Kind.NO: Move.DECIDED_RESET, Kind.CLOSING: Move.DECIDED_CUT},
-    Command.BODY: {Kind.NO: Move.DECIDED_CUT, Kind.CLOSING: Move.DECIDED_CUT},
-    Command.END: {Kind.YES: Move.DECIDED, Kind.NO: Move.DECIDED, Kind.CLOSING: Move.DECIDED_CUT},
-    Command.RSET: {Kind.YES: Move.READY, Kind.CLOSING: Move.CLOSED},
-    Command.QUIT: {Kind.YES: Move.CLOSED, Kind.NO: Move.CLOSED, Kind.CLOSING: Move.CLOSED},
-}
-
-PHASE: Final[Mapping[Command, Phase]] = {
-    Command.AUTH: Phase.AUTH,
-    Command.MAIL: Phase.MAIL,
-    Command.RCPT: Phase.RCPT,
-    Command.DATA: Phase.DATA,
-    Command.BODY: Phase.DATA,
-    Command.END: Phase.END_OF_DATA,
-}
+    def __init__(self, mail: bytes, rcpt: bytes, *, as_chunk: bool = False) -> None:
+        """The two commands with their CRLF. `as_chunk`: it is one chunk (RFC 3030) and not DATA."""
+        self.mail = mail
+        self.rcpt = rcpt
+        self.as_chunk = as_chunk
+        self.left = 0
+        """Its commands that are decided on and not answered."""
+        self.refusal: Refusal | None = None
+        """What it was refused with while answers to it are still to come."""
 
 
-class Transaction(NamedTuple):
-    """One message's two commands, complete with CRLF."""
-
-    mail: bytes
-    rcpt: bytes
+T = TypeVar("T", bound=Transfer)
 
 
-class Write(NamedTuple):
+class Write(NamedTuple, Generic[T]):
     """Bytes to be written, and what that means."""
 
     data: bytes
-    command: Command
+    commands: tuple[Command, ...]
+    transfer: T | None = None
     step: Step | None = None
     """To be noted before they go out; if that fails they must not."""
     is_secret: bool = False
 
     def __repr__(self) -> str:
         # Not what is written: it may be a password, and a repr ends up in tracebacks and logs.
-        return f"<Write {self.command.name} {len(self.data)} bytes>"
+        return f"<Write {' '.join(command.name for command in self.commands)} {len(self.data)} bytes>"
 
 
 class LoggedIn(NamedTuple):
@@ -125,25 +92,27 @@ class LoginRefused(NamedTuple):
     """The server asked for more than there is to be said, and we cancelled."""
 
 
-class BodyWanted(NamedTuple):
-    """354: the caller writes the body, then calls `end`."""
-
-
-class Decided(NamedTuple):
+class Decided(NamedTuple, Generic[T]):
     """A reply decided the message."""
 
+    transfer: T
     phase: Phase
     reply: Reply
 
 
-class Ready(NamedTuple):
-    """The next message may begin."""
-
-
 class Closing(NamedTuple):
-    """The server ends the conversation; `reply` is what it said, unless that decided a message or was asked for."""
+    """The server ends the conversation and has read nothing of what is still open.
+
+    `reply` is what it said, unless that decided a message or was asked for.
+    """
 
     reply: Reply | None
+
+
+class Unproven(NamedTuple):
+    """The server takes no chunks; the conversation is over. What it was to prove it with has not been ended."""
+
+    reply: Reply
 
 
 class Broken(NamedTuple):
@@ -152,23 +121,44 @@ class Broken(NamedTuple):
     error: OutOfStep
 
 
-Event = LoggedIn | LoginRefused | BodyWanted | Decided | Ready | Closing | Broken
-
-_READY: Final = Ready()
-_BODY_WANTED: Final = BodyWanted()
+Event = LoggedIn | LoginRefused | Decided[T] | Closing | Unproven | Broken
 
 
-class Dialogue:
+class Dialogue(Generic[T]):
     """One connection's conversation. Ask for `take_writes` after every call that is not a question."""
 
-    __slots__ = ("_is_over", "_login", "_on_reply", "_open", "_parser", "_transaction", "_unwritten")
+    __slots__ = (
+        "_filling",
+        "_has_begun",
+        "_is_over",
+        "_is_proven",
+        "_limit",
+        "_login",
+        "_on_reply",
+        "_open",
+        "_parser",
+        "_transfers",
+        "_unwritten",
+        "body_of",
+        "mode",
+    )
 
-    def __init__(self, on_reply: Callable[[Reply], None] | None = None) -> None:
+    def __init__(
+        self, mode: Mode = Mode.STEP, window: int = 1, on_reply: Callable[[Reply], None] | None = None
+    ) -> None:
+        """`window`: messages that may be on their way at once."""
+        self.mode = mode
+        self.body_of: T | None = None
+        """The message whose text the server waits for: the caller writes all but its last piece, then calls `end`."""
+        self._limit = {Mode.STEP: 1, Mode.PIPELINED: min(window, 2), Mode.CHUNKED: window}[mode]
         self._parser = ReplyParser()
         self._open: deque[Command] = deque()
-        self._unwritten: list[Write] = []
-        self._transaction: Transaction | None = None
+        self._transfers: deque[T] = deque()
+        self._filling: T | None = None  # begun, and its end of data not said
+        self._unwritten: list[Write[T]] = []
         self._login: Login | None = None
+        self._has_begun = False
+        self._is_proven = False
         self._is_over = False
         self._on_reply = on_reply
 
@@ -178,53 +168,103 @@ class Dialogue:
         return self._open[0] if self._open else None
 
     @property
+    def unanswered(self) -> Sequence[Command]:
+        """What was written and has no answer, the oldest first."""
+        return self._open
+
+    @property
+    def transfers(self) -> Sequence[T]:
+        """The messages that have begun and are not decided, the oldest first."""
+        return self._transfers
+
+    @property
     def has_writes(self) -> bool:
         """Whether `take_writes` would give anything."""
         return bool(self._unwritten)
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the server has shown that it takes chunks."""
+        return self._is_proven
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is on its way."""
+        return not (self._open or self._transfers or self._unwritten)
 
     @property
     def is_over(self) -> bool:
         """Nothing more is read."""
         return self._is_over
 
+    @property
+    def may_begin(self) -> bool:
+        """Whether there is room for one more message."""
+        if self.mode is Mode.STEP:
+            return not (self._open or self._transfers or self._unwritten or self._is_over)
+        return self._filling is None and len(self._transfers) < self._limit and not self._is_over
+
     # What the client wants
 
     def log_in(self, login: Login) -> None:
         """Begin a login. Ends with LoggedIn or LoginRefused."""
         self._login = login
-        self._say(login.first_line(), Command.AUTH, is_secret=True)
+        self._unwritten.append(Write(login.first_line(), (Command.AUTH,), is_secret=True))
 
-    def begin(self, transaction: Transaction) -> None:
-        """Begin a message, when Ready. Ends with Decided, unless the conversation ends before."""
-        if self._open or self._unwritten:
-            raise ValueError("a message begins only when nothing is open")
-        self._transaction = transaction
-        self._say(transaction.mail, Command.MAIL, Step.ON_WIRE)
+    def begin(self, transfer: T) -> None:
+        """Begin a message, when it may begin. Ends with Decided, unless the conversation ends before."""
+        if not self.may_begin:
+            raise ValueError("there is no room for another message")
+        self._transfers.append(transfer)
+        self._filling = transfer
+        if self.mode is Mode.STEP:
+            self._say(transfer, Command.MAIL, transfer.mail)
+            return
+        if not transfer.as_chunk:
+            commands, data = _WITH_DATA, transfer.mail + transfer.rcpt + b"DATA\r\n"
+        elif self._is_proven:
+            commands, data = _ENVELOPE, transfer.mail + transfer.rcpt
+            self.body_of = transfer
+        else:
+            commands, data = _WITH_PROOF, transfer.mail + transfer.rcpt + PROOF
+        transfer.left = len(commands)
+        if self._has_begun:
+            # RFC 2920 section 3.1 lets MAIL follow the end of data, but not every server is up to that: Dovecot's
+            # submission service (2.3) crashes and takes the answer with it, unless a RSET stands between. And whatever
+            # became of the message before, no sender and no recipient of it may be left over (RFC 3030 section 2):
+            # the text of this one may be on its way before anybody could look.
+            commands, data = (Command.RSET, *commands), b"RSET\r\n" + data
+        self._has_begun = True
+        self._unwritten.append(Write(data, commands, transfer, Step.ON_WIRE))
 
     def end(self, last_of_body: bytes) -> None:
-        """End the message's data, after BodyWanted. `last_of_body` is all that is not yet written, and the lone dot."""
-        if self.awaits is not Command.BODY:
+        """End the data of `body_of`: all of it that is not yet written, with the lone dot or as the last chunk."""
+        transfer = self.body_of
+        if transfer is None:
             raise ValueError("there is no body to end")
-        self._say(last_of_body, Command.END, Step.END_BEGUN)
+        self.body_of = self._filling = None
+        transfer.left += 1
+        self._unwritten.append(Write(last_of_body, (Command.END,), transfer, Step.END_BEGUN))
 
     def quit(self) -> None:
         """Say good-bye. Ends with Closing."""
-        self._say(b"QUIT\r\n", Command.QUIT)
+        self._unwritten.append(Write(b"QUIT\r\n", (Command.QUIT,)))
 
-    def take_writes(self) -> list[Write]:
+    def take_writes(self) -> list[Write[T]]:
         """What is to be written now, in order. From here on the answers to it are expected."""
         writes, self._unwritten = self._unwritten, []
+        line = self._open
         for write in writes:
-            if write.command is Command.END:
-                self._open.popleft()  # BODY: the end of data takes its place
-            self._open.append(write.command)
+            if line and line[-1] is Command.BODY:
+                line.pop()  # the end of data takes its place
+            line.extend(write.commands)
         return writes
 
     # What the server says
 
-    def receive(self, data: bytes) -> list[Event]:
+    def receive(self, data: bytes) -> list[Event[T]]:
         """What `data` brings about, in order."""
-        events: list[Event] = []
+        events: list[Event[T]] = []
         if self._is_over:
             return events
         parser = self._parser
@@ -238,55 +278,105 @@ class Dialogue:
             self._break(parser.error, events)
         return events
 
-    def _take(self, reply: Reply, events: list[Event]) -> None:
-        kind = _kind(reply.code)
-        if not self._open:
+    def _take(self, reply: Reply, events: list[Event[T]]) -> None:
+        code = reply.code
+        kind = Kind.CLOSING if code == 421 else _KINDS[code // 100]
+        line = self._open
+        if not line:
             if kind is Kind.CLOSING:
                 self._end()
                 events.append(Closing(reply))
             else:
                 self._break(OutOfStep(f"the server sent a reply that nobody asked for: {_short(reply)}", reply), events)
             return
-        command = self._open.popleft()
-        move = AFTER[command].get(kind) if kind is not None else None
-        if move is None:
-            # Put back: whoever judges what is left open needs to know what it was.
-            self._open.appendleft(command)
-            self._break(OutOfStep(f"the server answered {_NAMES[command]} with {_short(reply)}", reply), events)
+        command = line[0]
+        if command < Command.MAIL:
+            move = _AFTER[command][kind] if kind is not None else None
+            if move is None:
+                self._out_of_step(command, reply, events)
+                return
+            line.popleft()
+            self._make(move, command, reply, events)
             return
-        self._make(move, command, reply, events)
+        transfer = self._transfers[0]
+        rows = _AFTER if transfer.refusal is None else _AFTER_REFUSAL
+        move = rows[command][kind] if kind is not None else None
+        if move is None or (code == 503 and self._has_lost_the_order(command, transfer)):
+            self._out_of_step(command, reply, events)
+            return
+        line.popleft()
+        transfer.left -= 1
+        self._make_of(transfer, move, command, reply, events)
 
-    def _make(self, move: Move, command: Command, reply: Reply, events: list[Event]) -> None:
+    def _make_of(self, transfer: T, move: Move, command: Command, reply: Reply, events: list[Event[T]]) -> None:
+        """A move about a message."""
         match move:
-            case Move.SEND_RCPT:
-                self._say(self._current.rcpt, Command.RCPT, Step.ON_WIRE)
-            case Move.SEND_DATA:
-                self._say(b"DATA\r\n", Command.DATA, Step.ON_WIRE)
-            case Move.SEND_BODY:
-                self._open.append(Command.BODY)
-                events.append(_BODY_WANTED)
-            case Move.DECIDED:
-                self._transaction = None
-                events.append(Decided(PHASE[command], reply))
-                events.append(_READY)
-            case Move.DECIDED_RESET:
-                self._transaction = None
-                events.append(Decided(PHASE[command], reply))
-                self._say(b"RSET\r\n", Command.RSET)
-            case Move.DECIDED_CUT:
-                self._transaction = None
+            case Move.NEXT:
+                if self.mode is Mode.STEP:
+                    following = Command.RCPT if command is Command.MAIL else Command.DATA
+                    self._say(transfer, following, transfer.rcpt if following is Command.RCPT else b"DATA\r\n")
+            case Move.TAKEN:
+                self._decide(transfer, Refusal(PHASE[command], reply), events)
+            case Move.GIVE_BODY:
+                self.body_of = transfer
+                if command is Command.NOOP:
+                    self._is_proven = True
+                else:
+                    self._open.append(Command.BODY)
+            case Move.REFUSED:
+                transfer.refusal = Refusal(PHASE[command], reply)
+                self._decide_if_answered(transfer, command, events)
+            case Move.SKIP:
+                self._decide_if_answered(transfer, command, events)
+            case Move.SAY_DOT:
+                self._filling = None
+                transfer.left += 1
+                self._unwritten.append(Write(b".\r\n", (Command.DOT,)))
+            case Move.GIVEN_UP:
+                self._decide(transfer, transfer.refusal or Refusal(PHASE[command], reply), events)
                 self._end()
-                events.append(Decided(PHASE[command], reply))
                 events.append(Closing(None))
-            case Move.READY:
-                events.append(_READY)
+            case Move.NOT_PROVEN:
+                refusal = transfer.refusal
+                if refusal is None and not 500 <= reply.code <= 504:
+                    refusal = Refusal(PHASE[command], reply)  # it is about this message, not about chunks
+                if refusal is not None:
+                    self._decide(transfer, refusal, events)
+                self._end()
+                events.append(Unproven(reply))
+            case Move.TAKEN_ANYWAY:
+                self._decide(transfer, Refusal(PHASE[command], reply), events)
+                self._break(OutOfStep(f"the server took a message that it had refused: {_short(reply)}", reply), events)
+
+    def _make(self, move: Move, command: Command, reply: Reply, events: list[Event[T]]) -> None:
+        """A move that is about no message."""
+        match move:
             case Move.CLOSED:
                 self._end()
                 events.append(Closing(None if command is Command.QUIT else reply))
             case Move.ASK_LOGIN:
                 self._ask_login(reply, events)
 
-    def _ask_login(self, reply: Reply, events: list[Event]) -> None:
+    def _decide_if_answered(self, transfer: T, command: Command, events: list[Event[T]]) -> None:
+        refusal = transfer.refusal
+        if transfer.left or refusal is None:
+            return
+        self._decide(transfer, refusal, events)
+        # A server that took MAIL holds its sender until an end of data. Written ahead, every MAIL has RSET in front.
+        if self.mode is Mode.STEP and command in (Command.RCPT, Command.DATA):
+            self._unwritten.append(Write(b"RSET\r\n", (Command.RSET,)))
+
+    def _decide(self, transfer: T, refusal: Refusal, events: list[Event[T]]) -> None:
+        self._transfers.popleft()
+        if self._filling is transfer:
+            self._filling = self.body_of = None
+        events.append(Decided(transfer, refusal.phase, refusal.reply))
+
+    def _has_lost_the_order(self, command: Command, transfer: T) -> bool:
+        """Whether a 503 shows that the server did not read what was written ahead in the order it was written in."""
+        return self.mode is not Mode.STEP and command in (Command.RCPT, Command.DATA) and transfer.refusal is None
+
+    def _ask_login(self, reply: Reply, events: list[Event[T]]) -> None:
         if self._login is None:
             raise ValueError("an answer to AUTH without a login")
         login = self._login
@@ -298,48 +388,37 @@ class Dialogue:
             self._login = None
             events.append(LoginRefused(reply, login.is_cancelled))
         else:
-            self._say(said, Command.AUTH, is_secret=True)
+            self._unwritten.append(Write(said, (Command.AUTH,), is_secret=True))
 
-    @property
-    def _current(self) -> Transaction:
-        if self._transaction is None:
-            raise ValueError("no message has begun")
-        return self._transaction
-
-    def _say(self, data: bytes, command: Command, step: Step | None = None, *, is_secret: bool = False) -> None:
-        self._unwritten.append(Write(data, command, step, is_secret))
+    def _say(self, transfer: T, command: Command, data: bytes) -> None:
+        transfer.left += 1
+        self._unwritten.append(Write(data, (command,), transfer, Step.ON_WIRE))
 
     def _end(self) -> None:
         self._is_over = True
         self._unwritten = []
+        self.body_of = None
 
-    def _break(self, error: OutOfStep, events: list[Event]) -> None:
+    def _break(self, error: OutOfStep, events: list[Event[T]]) -> None:
         self._end()
         events.append(Broken(error))
 
-
-# Commands as sentences name them.
-_NAMES: Final[Mapping[Command, str]] = {
-    Command.AUTH: "AUTH",
-    Command.MAIL: "MAIL",
-    Command.RCPT: "RCPT",
-    Command.DATA: "DATA",
-    Command.BODY: "a message that has not ended",
-    Command.END: "the end of a message",
-    Command.RSET: "RSET",
-    Command.QUIT: "QUIT",
-}
+    def _out_of_step(self, command: Command, reply: Reply, events: list[Event[T]]) -> None:
+        # The command stays in the line: whoever judges what is left open needs to know what it was.
+        self._break(OutOfStep(f"the server answered {NAMES[command]} with {_short(reply)}", reply), events)
 
 
-def command_name(command: Command) -> str:
-    """A command as a sentence names it."""
-    return _NAMES[command]
+# By the first digit of the code; 1xx has no place in SMTP.
+_KINDS: Final = (None, None, Kind.YES, Kind.GO_ON, Kind.NO, Kind.NO)
 
 
-def _kind(code: int) -> Kind | None:
-    if code == 421:
-        return Kind.CLOSING
-    return (None, None, Kind.YES, Kind.GO_ON, Kind.NO, Kind.NO)[code // 100]
+def _compiled(table: Mapping[Command, Mapping[Kind, Move]]) -> tuple[tuple[Move | None, ...], ...]:
+    """The same table, looked up by position."""
+    return tuple(tuple(table.get(command, {}).get(kind) for kind in Kind) for command in Command)
+
+
+_AFTER: Final = _compiled(AFTER)
+_AFTER_REFUSAL: Final = _compiled(AFTER_REFUSAL)
 
 
 def _short(reply: Reply) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from mailer.core.message import Envelope
 from mailer.errors import MailerError
-from mailer.smtp.dialogue import Transaction
 from mailer.smtp.session import Features
 from mailer.smtp.settings import RelaySettings
+
+
+class Transaction(NamedTuple):
+    """One message's two commands, complete with CRLF."""
+
+    mail: bytes
+    rcpt: bytes
 
 
 class Misfit(MailerError):
@@ -15,8 +23,17 @@ class Misfit(MailerError):
     code = "unfit"
 
 
-def transaction(settings: RelaySettings, features: Features, envelope: Envelope, size_bytes: int) -> Transaction:
-    """The two commands. `size_bytes` as RFC 1870 counts: CRLF as two, added dots not at all. Raises Misfit."""
+def transaction(
+    settings: RelaySettings,
+    features: Features,
+    envelope: Envelope,
+    size_bytes: int,
+    utf8_address: str | None = None,
+) -> Transaction:
+    """The two commands. `size_bytes` as RFC 1870 counts: CRLF as two, added dots not at all. Raises Misfit.
+
+    `utf8_address` is `Composed.utf8_address`: what stands in the header asks for SMTPUTF8 as the envelope does.
+    """
     sender, recipient = envelope.sender, envelope.recipient
     # The last guard against a second command in an address; whoever made the envelope has checked it, too.
     if not (sender.isprintable() and recipient.isprintable() and recipient):
@@ -27,12 +44,15 @@ def transaction(settings: RelaySettings, features: Features, envelope: Envelope,
             f"the message has {size_bytes:,} bytes, and relay {settings.name} takes at most {limit:,} (its SIZE limit)"
         )
     parameters = f" SIZE={size_bytes}" if features.has_size else ""
-    if not (sender.isascii() and recipient.isascii()):
+    address = utf8_address or next((each for each in (recipient, sender) if not each.isascii()), None)
+    if address is not None:
         if not features.has_smtputf8:
-            address = sender if recipient.isascii() else recipient
             raise Misfit(
                 f"the address {address} has letters beyond ASCII before its @, "
                 f"and relay {settings.name} does not offer SMTPUTF8"
             )
-        parameters += " SMTPUTF8"
+        # RFC 6531 wants both (section 1.2), although a body that is 7-bit does not need the first (section 3.6): the
+        # header is 8-bit, and a server that knows only the older extension must not clear its eighth bits. Who offers
+        # SMTPUTF8 must offer 8BITMIME (section 3.1, 8); one that does not would refuse the word.
+        parameters += " BODY=8BITMIME SMTPUTF8" if "8BITMIME" in features.extensions else " SMTPUTF8"
     return Transaction(f"MAIL FROM:<{sender}>{parameters}\r\n".encode(), f"RCPT TO:<{recipient}>\r\n".encode())

@@ -1,12 +1,14 @@
-"""The end of a connection that broke: what the server had said before, and what that means for what was open.
+"""The end of a connection: what the server had said before, and what that means for what was open.
 
 Theory of operation
-- A connection that broke is read to its end before its message is judged: an answer that had arrived counts, whatever
+- A connection that broke is read to its end before its messages are judged: an answer that had arrived counts, whatever
   came after it. A failed write makes the transport drop what it has not read; the socket still has it. Under TLS these
   bytes are of no use without the transport, which is why nothing is written there while something can be read.
-- What is open then is judged by the oldest command without an answer. Once the end of data may have left this process
-  the message is UNKNOWN, whoever ended the connection; before that it is LOST, or UNTOUCHED if we ended it or nothing
-  of it was written. Where a bug of ours ended it nothing is taken for granted: LOST.
+- What is open then is judged in order. Once its end of data may have left this process a message is UNKNOWN, whoever
+  ended the connection, unless the server said that it reads nothing more. Before that the loss is put down to the first
+  one alone: it is LOST. Those behind it had only been written ahead, and are UNTOUCHED; so is the first one if we ended
+  the connection, or nothing of it was written, or what broke is our way of speaking and not the message. Where a bug of
+  ours ended it nothing is taken for granted: LOST.
 - A connection that broke before it did anything for us says something about the relay, too.
 """
 
@@ -14,20 +16,39 @@ from __future__ import annotations
 
 import asyncio
 import os
+from enum import Enum, auto
 from typing import Final
 
 from mailer.core.message import Ending, Phase
 from mailer.core.reply import Reply
-from mailer.smtp.dialogue import PHASE, Command, Dialogue, Event
+from mailer.smtp.dialogue import Dialogue, Event
 from mailer.smtp.settings import RelaySettings
-from mailer.smtp.transmission import Transmission
+from mailer.smtp.state_table import PHASE, Command, Mode
+from mailer.smtp.transmission import Outgoing, Transmission
 from mailer.smtp.trouble import RelayFailure
+from mailer.smtp.trust import Extension, Trust
 
 # What is read of a broken connection: replies to what was open, of which there are few.
 MAX_REST_BYTES: Final = 64 * 1024
 
 
-def last_events(dialogue: Dialogue, transport: asyncio.Transport, *, is_tls: bool) -> list[Event]:
+class Cause(Enum):
+    """What ended a connection."""
+
+    OURS = auto()
+    """We did, for a reason of ours."""
+    CLOSING = auto()
+    """The server said that it would (421), or was asked to: it has read nothing of what is open."""
+    LOST = auto()
+    """Closed, reset or silent for too long."""
+    OUT_OF_STEP = auto()
+    NO_CHUNKS = auto()
+    """The server does not take the chunks that it announced."""
+    CRASH = auto()
+    """A bug of ours."""
+
+
+def last_events(dialogue: Dialogue[Outgoing], transport: asyncio.Transport, *, is_tls: bool) -> list[Event[Outgoing]]:
     """What the bytes bring about that the kernel still holds. `transport` may be closing, or closed."""
     if is_tls:
         return []
@@ -37,25 +58,64 @@ def last_events(dialogue: Dialogue, transport: asyncio.Transport, *, is_tls: boo
     return dialogue.receive(_drain(descriptor))
 
 
+def blame(dialogue: Dialogue[Outgoing], cause: Cause, trust: Trust, note: str) -> bool:
+    """Whether our way of speaking broke the connection, because the server does not do what it announces.
+
+    If so that is remembered: the next connection speaks in a plainer way.
+    """
+    unanswered = dialogue.unanswered
+    if cause is Cause.NO_CHUNKS:
+        trust.lose("CHUNKING", note)
+        return True
+    if dialogue.mode is Mode.STEP or not unanswered:
+        return False
+    if cause is Cause.OUT_OF_STEP:
+        trust.lose("CHUNKING" if dialogue.mode is Mode.CHUNKED else "PIPELINING", note)
+        return True
+    extension: Extension = "CHUNKING" if Command.NOOP in unanswered else "PIPELINING"
+    if cause is not Cause.LOST or len(unanswered) < 2 or trust.is_proven(extension):
+        return False
+    if _is_answered_in_part(dialogue):
+        trust.lose(extension, note)
+    else:
+        trust.doubt(extension, note)
+    return not trust.has(extension)
+
+
+def _is_answered_in_part(dialogue: Dialogue[Outgoing]) -> bool:
+    """Whether the server has answered some of the commands that were one write, and not the rest."""
+    command = dialogue.awaits
+    return command in (Command.RCPT, Command.DATA, Command.PROOF, Command.NOOP) or (
+        command in (Command.RSET, Command.MAIL) and bool(dialogue.transfers) and dialogue.transfers[0].is_ahead
+    )
+
+
 def judge_open(
     transmission: Transmission,
-    command: Command | None,
+    dialogue: Dialogue[Outgoing],
+    cause: Cause,
     note: str,
     reply: Reply | None,
     *,
-    is_ours: bool,
-    is_crashed: bool,
+    is_blamed: bool,
 ) -> None:
-    """Finish the message that is still on its way, if any. `command` is the oldest one without an answer."""
-    if not transmission.has_message:
-        return
-    if command is Command.END and not transmission.is_end_held:
-        transmission.finish(Ending.UNKNOWN, Phase.END_OF_DATA, reply, note)
-    elif is_ours or not (transmission.is_on_wire or is_crashed):
-        transmission.finish(Ending.UNTOUCHED, None, None, note)
-    else:
-        phase = PHASE[command] if command is not None else Phase.MAIL
-        transmission.finish(Ending.LOST, phase, reply, note)
+    """Finish the messages that are still on their way."""
+    command = dialogue.awaits
+    is_first = True
+    for outgoing in tuple(dialogue.transfers):
+        said = reply if is_first else None
+        if outgoing.refusal is not None:
+            transmission.finish(outgoing, Ending.ANSWERED, *outgoing.refusal, "")
+        elif outgoing.is_ended and cause is not Cause.CLOSING:
+            transmission.finish(outgoing, Ending.UNKNOWN, Phase.END_OF_DATA, said, note)
+        elif cause is Cause.CRASH or (
+            is_first and outgoing.is_on_wire and cause not in (Cause.OURS, Cause.CLOSING) and not is_blamed
+        ):
+            phase = PHASE.get(command, Phase.MAIL) if command is not None and is_first else Phase.MAIL
+            transmission.finish(outgoing, Ending.LOST, phase, said, note)
+        else:
+            transmission.finish(outgoing, Ending.UNTOUCHED, None, None, note)
+        is_first = False
 
 
 def broken_early(

@@ -155,7 +155,7 @@ class RelayPool:
         self._may_start = False
         self._is_abandoning = True
         for connection in tuple(self._established):
-            connection.abandon_body()
+            connection.abandon_bodies()
 
     async def run(self) -> None:
         """Work until `close`. Owns every task of the pool; a cancellation finishes every message and leaves none."""
@@ -192,11 +192,14 @@ class RelayPool:
 
     # What connections ask and tell (connection.Desk)
 
-    def next_delivery(self) -> Delivery | None:
-        """The next message, or None."""
-        if self._queue and self._may_start and self._breaker.state == "ready":
-            return self._queue.popleft()
-        return None
+    def next_delivery(self, *, is_ahead: bool) -> Delivery | None:
+        """The next message, or None. A connection that has one takes another only if no idle one is left without."""
+        waiting = len(self._queue)
+        if not waiting or not self._may_start or self._breaker.state != "ready":
+            return None
+        if is_ahead and waiting <= len(self._resting) + len(self._opening):
+            return None
+        return self._queue.popleft()
 
     def is_resting(self, connection: Connection) -> None:
         """Keep it in mind for what comes next."""
@@ -278,7 +281,7 @@ class RelayPool:
             self._pump_soon()
             connection.start()
             if self._is_abandoning:
-                connection.abandon_body()
+                connection.abandon_bodies()
             failure = await connection.gone
             if failure is not None and not self._is_ending:
                 self._failed(failure)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 Tls = Literal["implicit", "starttls", "none"]
-AuthChoice = Literal["login", "plain", "none", "auto"]
+AuthChoice = Literal["login", "plain", "cram-md5", "xoauth2", "auto", "none"]
 Use = Literal["auto", "off"]
 
 
@@ -36,9 +36,16 @@ class RelaySettings:
     """Messages that may be on their way on one connection at once: so many are in doubt at most if it breaks."""
     ca_file: Path | None = None
     """Trust the authorities in this file instead of the system's."""
+    client_cert: Path | None = None
+    """Our own certificate, in PEM form, for a server that asks for one."""
+    client_key: Path | None = None
+    """Its key; None if that is in the same file."""
+    source_address: str | None = None
+    """Send from this address of ours, and so to addresses of its family alone."""
     ehlo_name: str | None = None
+    """How we introduce ourselves; None for the name or address of this machine."""
     connect_timeout_s: float = 30.0
-    """For each of connecting, the greeting and the TLS handshake."""
+    """For each of connecting (the look-up and all addresses together), the greeting and the TLS handshake."""
     idle_timeout_s: float = 10.0
     """A connection with nothing to do for this long says QUIT."""
 

@@ -1,15 +1,18 @@
-"""How a message gets on the wire: begun, written piece by piece, each step noted before its bytes, and finished once.
+"""How messages get on the wire: begun, written piece by piece, each step noted before its bytes, and finished once.
 
 Theory of operation
+- What is to be said is gathered first (`fill`), as far as the dialogue has room: the end of one message, the envelope
+  of the next, in chunks several whole ones. Then it is written in one go (`write`). Composing takes its time, so it
+  comes before the last look at the socket, at the recorder and at the lease; between those and the bytes nothing else
+  can happen.
 - Before any write the socket is asked whether something can be read. If so that is read first: a server that has given
   up says why and closes, and a write to what it closed would throw its last words away. Under TLS that is the only
   way to keep them.
 - The transport's own buffer is empty whenever something is written (its high-water mark is zero), so what was written
-  is with the kernel, or `is_paused` says that it is not. The end of data is never put behind a buffer that holds
-  something.
-- The step is noted, and for the end of data the delivery is asked, in the step of the event loop that writes. Between
-  the last look and the bytes nothing else can happen.
-- A message leaves `_delivery` in the step that finishes it: exactly once, whatever comes afterwards.
+  is with the kernel, or `is_paused` says that it is not.
+- Of a large body all pieces but the last go by themselves, and the next message is composed only for the last one: a
+  connection holds one large message and not two.
+- A message leaves the line in the step that finishes it: exactly once, whatever comes afterwards.
 """
 
 from __future__ import annotations
@@ -19,17 +22,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from mailer.core.message import Ending, Phase, Result
+from mailer.core.message import FIRST_LINE, Ending, Phase, Result
+from mailer.core.progress import Step
 from mailer.core.reply import Reply
 from mailer.errors import MailerError
-from mailer.smtp.body import in_pieces
+from mailer.smtp.body import PIECE_BYTES, in_pieces
 from mailer.smtp.deadline import Deadline
 from mailer.smtp.delivery import Delivery
-from mailer.smtp.dialogue import Command, Dialogue, Write, command_name
+from mailer.smtp.dialogue import Dialogue, Transfer, Write
 from mailer.smtp.envelope import transaction
 from mailer.smtp.session import Session
 from mailer.smtp.settings import RelaySettings
 from mailer.smtp.shared import Shared
+from mailer.smtp.state_table import NAMES, Command, Mode
 from mailer.smtp.transcript import Transcript, shown_command
 
 # Turns of the event loop that a write waits for the transport to read what is there. One or two are needed; more than
@@ -41,53 +46,67 @@ ABANDONED: Final = "stopped before its end of data"
 _DOT: Final = b".\r\n"
 
 
+class Outgoing(Transfer):
+    """A message on its way, with what is left of it."""
+
+    __slots__ = ("begun_at_us", "delivery", "is_ahead", "is_ended", "is_on_wire", "pieces", "size_bytes")
+
+    def __init__(self, delivery: Delivery, mail: bytes, rcpt: bytes, *, as_chunk: bool) -> None:
+        super().__init__(mail, rcpt, as_chunk=as_chunk)
+        self.delivery = delivery
+        self.begun_at_us = 0
+        self.pieces: list[bytes | memoryview] = []
+        """Of the body, the first one last."""
+        self.size_bytes = 0
+        self.is_ahead = False
+        """It was begun before the message in front of it was answered."""
+        self.is_on_wire = False
+        """MAIL has been written."""
+        self.is_ended = False
+        """The end of data may have left this process."""
+
+
 class Transmission:
-    """All writing on one connection, and the message that is on its way there, if any: one after the other."""
+    """All writing on one connection, and the messages that are on their way there."""
 
     def __init__(
         self,
         settings: RelaySettings,
         session: Session,
-        dialogue: Dialogue,
+        dialogue: Dialogue[Outgoing],
         *,
         shared: Shared,
         deadline: Deadline,
         transcript: Transcript | None,
     ) -> None:
-        """The session's transport is open; nothing is written before `write`. `deadline` is moved with every write."""
+        """The session's transport is open; nothing is written before `write`."""
         self._settings = settings
         self._features = session.features
         self._tls = session.tls
         self._transport = session.transport
         self._dialogue = dialogue
         self._clock = shared.clock
-        timeouts = shared.timeouts
         self._deadline = deadline
+        timeouts = shared.timeouts
         self._timeouts: Final[Mapping[Command, float]] = {
             Command.AUTH: timeouts.auth,
+            Command.QUIT: timeouts.quit,
+            Command.RSET: timeouts.rset,
             Command.MAIL: timeouts.mail,
             Command.RCPT: timeouts.rcpt,
             Command.DATA: timeouts.data,
+            Command.PROOF: timeouts.data,
+            Command.NOOP: timeouts.data,
             Command.BODY: timeouts.block,
+            Command.DOT: timeouts.end,
             Command.END: timeouts.end,
-            Command.RSET: timeouts.rset,
-            Command.QUIT: timeouts.quit,
         }
         self._stuffer = shared.stuffer
         self._redact = shared.redact
         self._transcript = transcript
         self.is_paused = False
         """Something we wrote is in our own buffer still: nothing may be written."""
-        self.is_end_held = False
-        """The end of data is in our own buffer still."""
-        self.is_on_wire = False
-        """MAIL has been written."""
-        self.is_abandoned = False
-        """No message may take a step any more."""
-        self._delivery: Delivery | None = None
-        self._pieces: list[bytes | memoryview] = []  # of the body, the first one last
-        self._size = 0
-        self._begun_at_us = 0
+        self._held: Outgoing | None = None  # its end of data is the last thing in our own buffer
         self._read_turns = 0
         self._poll = select.poll()
         self._poll.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
@@ -95,19 +114,26 @@ class Transmission:
         self._transport.set_write_buffer_limits(high=1 if self._tls else 0, low=0)
 
     @property
-    def has_message(self) -> bool:
-        """Whether a message has begun and is not finished."""
-        return self._delivery is not None
+    def has_ended(self) -> bool:
+        """Whether the end of data of a message on its way may have left this process."""
+        return any(outgoing.is_ended for outgoing in self._dialogue.transfers)
 
     @property
     def has_write(self) -> bool:
         """Whether `write` has something to write now."""
-        return self._dialogue.has_writes or (bool(self._pieces) and self._dialogue.awaits is Command.BODY)
+        return self._dialogue.has_writes or self._dialogue.body_of is not None
+
+    @property
+    def has_room(self) -> bool:
+        """Whether a message may begin now."""
+        return self._dialogue.may_begin
 
     def resume(self) -> None:
         """Our own buffer is empty again."""
         self.is_paused = False
-        self.is_end_held = False
+        if self._held is not None:
+            self._held.is_ended = True
+            self._held = None
 
     def must_read(self) -> bool:
         """Whether something can be read, which comes before any write. If so, ask again in the loop's next turn."""
@@ -117,50 +143,88 @@ class Transmission:
         self._read_turns += 1
         return True
 
-    def begin(self, delivery: Delivery) -> bool:
-        """Begin a message, when the dialogue is ready. False if it is unfit: it is finished, and nothing is written."""
-        self._delivery = delivery
-        self._begun_at_us = self._clock()
-        try:
-            parts, size = self._stuffer.stuff(delivery.compose().chunks)
-            envelope = transaction(self._settings, self._features, delivery.envelope, size)
-        except MailerError as error:
-            self.finish(Ending.UNFIT, None, None, error.message)
+    def end_small(self) -> bool:
+        """Say the end of the message that the server waits for, if a piece is all that is left. False if not."""
+        outgoing = self._dialogue.body_of
+        if outgoing is None or len(outgoing.pieces) != 1:
             return False
-        parts.append(_DOT)
-        self._pieces = in_pieces(parts)[::-1]
-        self._size = size
-        self.is_on_wire = False
-        self._dialogue.begin(envelope)
+        self._dialogue.end(bytes(outgoing.pieces.pop()))
+        return True
+
+    def begin(self, delivery: Delivery) -> bool:
+        """Begin a message, while there `has_room`. False if it is unfit: it is finished, and nothing is said of it."""
+        begun_at_us = self._clock()
+        try:
+            composed = delivery.compose()
+            body = self._stuffer.fit(composed.chunks)
+            mail, rcpt = transaction(
+                self._settings, self._features, delivery.envelope, body.size_bytes, composed.utf8_address
+            )
+        except MailerError as error:
+            self._tell(delivery, begun_at_us, Ending.UNFIT, None, None, error.message)
+            return False
+        except Exception as error:
+            # A bug. It has left the pool's queue and is in no line yet; whatever it does, it counts as a loss.
+            self._tell(delivery, begun_at_us, Ending.LOST, Phase.MAIL, None, f"internal error: {type(error).__name__}")
+            raise
+        dialogue = self._dialogue
+        parts, size = body.parts, body.size_bytes
+        # A chunk goes out whole before anybody knows whether its recipient is taken: only small ones do. And it is the
+        # text as it is, so one with dots added goes as DATA.
+        as_chunk = dialogue.mode is Mode.CHUNKED and not body.is_dotted and 0 < size < PIECE_BYTES
+        if as_chunk and not dialogue.is_proven:
+            whole = b"".join(parts)
+            as_chunk = whole.startswith(FIRST_LINE) and size > len(FIRST_LINE)
+            parts, size = [whole[len(FIRST_LINE) :]] if as_chunk else parts, size - len(FIRST_LINE)
+        outgoing = Outgoing(delivery, mail, rcpt, as_chunk=as_chunk)
+        outgoing.begun_at_us = begun_at_us
+        outgoing.is_ahead = bool(dialogue.transfers)
+        outgoing.size_bytes = body.size_bytes
+        outgoing.pieces = in_pieces([b"BDAT %d LAST\r\n" % size, *parts] if as_chunk else [*parts, _DOT])[::-1]
+        dialogue.begin(outgoing)
         return True
 
     def write(self) -> str | None:
-        """Write what the dialogue has to say, or else a piece of the body; only while `has_write`.
+        """Write what the dialogue has to say, or else a piece of a body; only while `has_write`.
 
-        None if that was done. If it must not be done, why not: no byte may be written any more, and nothing of the
-        message has ended.
+        None if that was done. If it must not be done, why not: no byte may be written any more.
         """
         if self._dialogue.has_writes:
             return self._write_all(self._dialogue.take_writes())
-        self._write_body()
+        outgoing = self._dialogue.body_of
+        assert outgoing is not None  # noqa: S101 - has_write
+        self._deadline.move(self._timeouts[Command.BODY])
+        self._transport.write(outgoing.pieces.pop())
         return None
+
+    def watch(self) -> None:
+        """Move the deadline to what is awaited now."""
+        command = Command.BODY if self.is_paused else self._dialogue.awaits
+        if command is not None:
+            self._deadline.move(self._timeouts[command])
 
     def late_words(self) -> str:
         """What it is that took longer than it may, for when the deadline has passed."""
         command = self._dialogue.awaits
+        if self.is_paused or command is Command.BODY:
+            return f"a piece of the message was not taken within {self._timeouts[Command.BODY]:g} s"
         if command is None or command is Command.QUIT:
             return "timed out"
-        what = f"no answer to {command_name(command)}"
-        if command is Command.BODY:
-            what = "a piece of the message was not taken"
-        return f"{what} within {self._timeouts[command]:g} s"
+        return f"no answer to {NAMES[command]} within {self._timeouts[command]:g} s"
 
-    def finish(self, ending: Ending, phase: Phase | None, reply: Reply | None, note: str) -> None:
-        """Tell the message, if there is one, what came of it, and forget it."""
-        delivery, self._delivery = self._delivery, None
-        self._pieces = []
-        if delivery is None:
-            return
+    def finish(self, outgoing: Outgoing, ending: Ending, phase: Phase | None, reply: Reply | None, note: str) -> None:
+        """Tell the message what came of it."""
+        self._tell(outgoing.delivery, outgoing.begun_at_us, ending, phase, reply, note)
+
+    def _tell(
+        self,
+        delivery: Delivery,
+        begun_at_us: int,
+        ending: Ending,
+        phase: Phase | None,
+        reply: Reply | None,
+        note: str,
+    ) -> None:
         if reply is not None and (text := self._redact(reply.text)) is not reply.text:
             reply = replace(reply, text=text)  # a server may repeat in its words what it was sent
         delivery.finish(
@@ -169,57 +233,61 @@ class Transmission:
                 phase=phase,
                 reply=reply,
                 relay=self._settings.name,
-                started_at_us=self._begun_at_us,
-                duration_us=max(0, self._clock() - self._begun_at_us),  # the wall clock may have been put back
+                started_at_us=begun_at_us,
+                duration_us=max(0, self._clock() - begun_at_us),  # the wall clock may have been put back
                 tls=self._tls,
                 note=self._redact(note),
             )
         )
 
-    def _write_body(self) -> None:
-        piece = self._pieces.pop()
-        if not self._pieces:
-            self._dialogue.end(bytes(piece))
-            return
-        self._deadline.move(self._timeouts[Command.BODY])
-        self._transport.write(piece)
-
-    def _write_all(self, writes: list[Write]) -> str | None:
-        for write in writes:
-            why_not = self._note(write)
-            if why_not is not None:
-                return why_not
-            if self._transcript is not None:
-                self._show(write, self._transcript)
-            self._deadline.move(self._timeouts[write.command])
-            self._transport.write(write.data)
-            if write.command is Command.MAIL:
-                self.is_on_wire = True
-            elif write.command is Command.END:
-                # A write that fails makes the transport close at once, and nothing of it has left.
-                self.is_end_held = self.is_paused or self._transport.is_closing()
-        return None
-
-    def _note(self, write: Write) -> str | None:
-        """Note the step that `write` takes. If it must not be taken, why not."""
-        delivery = self._delivery
-        if write.step is None or delivery is None:
-            return None
-        if self.is_abandoned:
-            return ABANDONED
-        is_end = write.command is Command.END
+    def _write_all(self, writes: list[Write[Outgoing]]) -> str | None:
         try:
-            if is_end or write.command is Command.MAIL:
-                delivery.note(write.step)
-            if is_end and not delivery.may_end():
-                return ABANDONED
+            for write in writes:
+                if write.step is not None and write.transfer is not None:
+                    self._note(write.transfer, write.step, write.commands)
         except MailerError as error:
             return error.message
+        # The lease is asked last: what comes behind takes no time.
+        for write in writes:
+            if write.step is Step.END_BEGUN and write.transfer is not None and not write.transfer.delivery.may_end():
+                return ABANDONED
+        if self._transcript is not None:
+            for write in writes:
+                self._show(write, self._transcript)
+        self._transport.write(writes[0].data if len(writes) == 1 else b"".join([write.data for write in writes]))
+        self._mark(writes)
         return None
 
-    def _show(self, write: Write, transcript: Transcript) -> None:
-        if write.command is Command.END:
-            transcript.note(f"the message, {self._size:,} bytes")
+    def _note(self, outgoing: Outgoing, step: Step, commands: tuple[Command, ...]) -> None:
+        if step is Step.END_BEGUN or Command.MAIL in commands:
+            outgoing.delivery.note(step)
+
+    def _mark(self, writes: list[Write[Outgoing]]) -> None:
+        """What has left this process by what was just written."""
+        if self._transport.is_closing():
+            return  # a write that fails makes the transport close at once, and nothing of it has left
+        last = writes[-1]
+        for write in writes:
+            outgoing = write.transfer
+            if outgoing is None:
+                continue
+            if write.step is not Step.END_BEGUN:
+                outgoing.is_on_wire = True
+            elif self.is_paused and write is last:
+                # Its last bytes leave when our buffer is empty, and not before. Were anything behind them they could
+                # leave unseen.
+                self._held = outgoing
+            else:
+                outgoing.is_ended = True
+
+    def _show(self, write: Write[Outgoing], transcript: Transcript) -> None:
+        outgoing = write.transfer
+        if write.commands[-1] is not Command.END or outgoing is None:
+            for line in write.data.splitlines(keepends=True):
+                transcript.client(shown_command(line, is_secret=write.is_secret))
+            return
+        if outgoing.as_chunk:
+            transcript.client(shown_command(write.data.partition(b"\n")[0], is_secret=False).rstrip("\r"))
+        transcript.note(f"the message, {outgoing.size_bytes:,} bytes")
+        if not outgoing.as_chunk:
             transcript.client(".")
-        else:
-            transcript.client(shown_command(write.data, is_secret=write.is_secret))

@@ -12,11 +12,15 @@ Extension = Literal["PIPELINING", "CHUNKING"]
 # An announcement is configuration: it does not change from one connection to the next, but may be mended some day.
 DISTRUST_US: Final = 24 * 60 * 60 * SECOND_US
 
+# A connection can be lost for many reasons. Only from an extension that has never worked is it taken as a sign, and
+# then the second one counts.
+SIGNS_NEEDED: Final = 2
+
 
 class Trust:
     """One relay's extensions as this process has come to know them."""
 
-    __slots__ = ("_clock", "_on_distrust", "_proven", "_until_us")
+    __slots__ = ("_clock", "_on_distrust", "_proven", "_signs", "_until_us")
 
     def __init__(self, clock: Clock, on_distrust: Callable[[str], None] = lambda _: None) -> None:
         """`on_distrust` is told in a sentence what will not be used any more, and why."""
@@ -24,6 +28,7 @@ class Trust:
         self._on_distrust = on_distrust
         self._until_us: dict[Extension, int] = {}
         self._proven: set[Extension] = set()
+        self._signs: dict[Extension, int] = {}
 
     def has(self, extension: Extension) -> bool:
         """Whether the announcement is believed."""
@@ -37,10 +42,17 @@ class Trust:
         """The relay did what it had announced."""
         self._proven.add(extension)
 
+    def doubt(self, extension: Extension, why: str) -> None:
+        """Something went wrong that would go wrong if it did not do it."""
+        self._signs[extension] = self._signs.get(extension, 0) + 1
+        if self._signs[extension] >= SIGNS_NEEDED:
+            self.lose(extension, why)
+
     def lose(self, extension: Extension, why: str) -> None:
-        """It did not: `why` is how that showed."""
+        """It did not do it: `why` is how that showed."""
         if not self.has(extension):
             return
         self._proven.discard(extension)
+        self._signs.pop(extension, None)
         self._until_us[extension] = self._clock() + DISTRUST_US
         self._on_distrust(f"it announces {extension} and does not do it ({why}); not used for a day")

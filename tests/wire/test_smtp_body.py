@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import tracemalloc
 
@@ -9,11 +10,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailer.smtp.body import MOST_REMEMBERED, MOST_REMEMBERED_BYTES, PIECE_BYTES, REMEMBERED_BYTES, Stuffer, in_pieces
+from mailer.smtp.body import (
+    LONGEST_LINE_BYTES,
+    MOST_REMEMBERED,
+    MOST_REMEMBERED_BYTES,
+    PIECE_BYTES,
+    REMEMBERED_BYTES,
+    Stuffer,
+    in_pieces,
+)
+from mailer.smtp.envelope import Misfit
+
+LF = b"\n"
+LINES = (b"x" * 600 + b"\r\n") * (REMEMBERED_BYTES // 600 + 1)  # just large enough to be remembered
 
 
 def on_the_wire(*chunks: bytes) -> bytes:
-    return b"".join(Stuffer().stuff(chunks)[0])
+    return b"".join(Stuffer().fit(chunks).parts)
 
 
 def read_by_server(wire: bytes) -> list[bytes]:
@@ -54,7 +67,10 @@ def test_doubles_dots_and_ends_lines(chunks: tuple[bytes, ...], wire: bytes) -> 
 
 
 _NASTY = st.lists(
-    st.sampled_from([b".", b"\r", b"\n", b"\r\n", b"a", b"", b"x" * REMEMBERED_BYTES, b"QUIT"]), max_size=30
+    st.sampled_from(
+        [b".", b"\r", b"\n", b"\r\n", b"a", b"", (b"x" * 600 + b"\r\n") * (REMEMBERED_BYTES // 600 + 1), b"QUIT"]
+    ),
+    max_size=30,
 )
 
 
@@ -75,23 +91,71 @@ def test_the_borders_of_chunks_make_no_difference(chunks: list[bytes]) -> None:
 
 @given(st.lists(_NASTY.map(b"".join), max_size=6))
 def test_the_size_counts_no_dots_that_were_added(chunks: list[bytes]) -> None:
-    pieces, size = Stuffer().stuff(chunks)
-    (message,) = read_by_server(b"".join(pieces) + b".\r\n")
-    assert size == len(message)
+    body = Stuffer().fit(chunks)
+    (message,) = read_by_server(b"".join(body.parts) + b".\r\n")
+    assert body.size_bytes == len(message)
+    # Only what has no added dot is good for a chunk, which is taken as it is (RFC 3030).
+    assert body.is_dotted == (b"".join(body.parts) != message)
+
+
+@pytest.mark.parametrize(
+    ("chunks", "line"),
+    [
+        ((b"x" * 999 + b"\r\n",), "line 1 of the message has 999 bytes"),
+        ((b"a\r\n" + b"x" * 1500 + b"\r\nb\r\n",), "line 2 of the message has 1,500 bytes"),
+        ((b"a\r\n", b"x" * 999), "line 2 of the message has 999 bytes"),
+        ((b"a\r\n" + b"x" * 500, b"y" * 499 + b"\r\n"), "line 2 of the message has 999 bytes"),
+        ((b"x" * 500, b"y" * REMEMBERED_BYTES, b"z\r\n"), "line 1 of the message has 16,885 bytes"),
+        ((b"a\n" + b"x" * 999 + b"\n",), "line 2 of the message has 999 bytes"),
+        ((LINES + b"x" * 999 + b"\r\n" + LINES,), f"line {LINES.count(LF) + 1} of the message has 999 bytes"),
+        ((LINES, b"x" * 999), f"line {LINES.count(LF) + 1} of the message has 999 bytes"),
+    ],
+)
+def test_refuses_a_line_of_more_than_998_octets(chunks: tuple[bytes, ...], line: str) -> None:
+    """RFC 5321 section 4.5.3.1.6: folding is for whoever composes; here it is too late."""
+    with pytest.raises(Misfit, match=line):
+        Stuffer().fit(chunks)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (b"x" * 998 + b"\r\n",),
+        (b"x" * 998,),
+        (b"x" * 500, b"y" * 498 + b"\r\n"),
+        (b"." * 998 + b"\r\n",),  # the dot that is added is not counted
+        ((b"x" * 998 + b"\r\n") * 100,),
+        (b"a\n" + b"x" * 998 + b"\n",),
+    ],
+)
+def test_takes_lines_of_998_octets(chunks: tuple[bytes, ...]) -> None:
+    assert read_by_server(on_the_wire(*chunks) + b".\r\n")
+
+
+@given(st.lists(st.integers(1, 1200), min_size=1, max_size=40), st.lists(st.integers(0, 30000), max_size=5))
+def test_finds_a_long_line_wherever_the_borders_of_chunks_are(sizes: list[int], cuts: list[int]) -> None:
+    whole = b"".join(b"x" * size + b"\r\n" for size in sizes)
+    edges = [0, *sorted(cut for cut in cuts if cut < len(whole)), len(whole)]
+    chunks = [whole[a:b] for a, b in itertools.pairwise(edges)]
+    if max(sizes) <= LONGEST_LINE_BYTES:
+        assert Stuffer().fit(chunks).size_bytes == len(whole)
+    else:
+        with pytest.raises(Misfit):
+            Stuffer().fit(chunks)
 
 
 def test_a_large_chunk_that_comes_again_is_the_same_object_and_is_looked_at_once() -> None:
     stuffer = Stuffer()
-    attachment = b"x" * 70 + b"\r\n.\r\n" + b"y" * REMEMBERED_BYTES + b"\r\n"
-    first = stuffer.stuff((b"To: a\r\n", attachment))[0][-1]
-    second = stuffer.stuff((b"To: b\r\n", attachment))[0][-1]
+    attachment = b"x" * 70 + b"\r\n.\r\n" + LINES
+    first = stuffer.fit((b"To: a\r\n", attachment)).parts[-1]
+    second = stuffer.fit((b"To: b\r\n", attachment)).parts[-1]
     assert first is second
 
 
 def test_what_it_remembers_is_bounded() -> None:
     stuffer = Stuffer()
     for n in range(3 * MOST_REMEMBERED):
-        stuffer.stuff((bytes([65 + n % 26]) * (REMEMBERED_BYTES + n) + b"\r\n",))
+        stuffer.fit((LINES + b"%d\r\n" % n,))
     assert len(stuffer._remembered) == MOST_REMEMBERED
 
 
@@ -102,7 +166,7 @@ def test_large_attachments_of_campaigns_that_are_over_do_not_stay_in_memory(line
     tracemalloc.start()
     try:
         for n in range(32):
-            stuffer.stuff((b"%d\r\n" % n, line * (size // len(line))))
+            stuffer.fit((b"%d\r\n" % n, line * (size // len(line))))
         held, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -1,8 +1,6 @@
-"""The dialogue without I/O: conversations written as RFC 5321 writes them, and what each brings about.
+"""The dialogue without I/O, step by step: conversations as RFC 5321 writes them, and what each brings about.
 
-`C:` is what the dialogue has to write at that point, nothing more and nothing less; `S:` what the server sends, several
-replies in one packet with ` / ` between them; `=>` the events of the last packet. `begin` begins the next message,
-`quit` says good-bye; the end of a body is written as soon as it is wanted.
+How to read them: `support.dialogues`. What is written ahead is in `test_smtp_dialogue_ahead`.
 """
 
 from __future__ import annotations
@@ -12,26 +10,12 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.dialogues import end_body, name_of, new_transfer, play
 
 from mailer.core.progress import Step
-from mailer.smtp.auth import AuthLogin, LoginMemory
-from mailer.smtp.dialogue import (
-    AFTER,
-    BodyWanted,
-    Broken,
-    Closing,
-    Command,
-    Decided,
-    Dialogue,
-    Event,
-    Kind,
-    LoggedIn,
-    LoginRefused,
-    Ready,
-    Transaction,
-)
-
-ENVELOPE = Transaction(b"MAIL FROM:<a@b>\r\n", b"RCPT TO:<c@d>\r\n")
+from mailer.smtp.auth_login import AuthLogin, LoginMemory
+from mailer.smtp.dialogue import Broken, Decided, Dialogue, Transfer
+from mailer.smtp.state_table import AFTER, AFTER_REFUSAL, NAMES, PHASE, Command, Kind, Mode
 
 DIALOGUES = {
     "a message": """
@@ -45,7 +29,7 @@ DIALOGUES = {
         => body
         C: .
         S: 250 2.0.0 queued as 7
-        => end-of-data 250, ready""",
+        => end-of-data 250""",
     "251 and 252 take the recipient, too": """
         begin
         C: MAIL FROM:<a@b>
@@ -57,12 +41,12 @@ DIALOGUES = {
         => body
         C: .
         S: 250 ok
-        => end-of-data 250, ready""",
+        => end-of-data 250""",
     "a refused sender leaves nothing to reset": """
         begin
         C: MAIL FROM:<a@b>
         S: 550 not you
-        => mail 550, ready
+        => mail 550
         begin
         C: MAIL FROM:<a@b>""",
     "a refused recipient is followed by RSET, for the server still holds the sender": """
@@ -73,8 +57,7 @@ DIALOGUES = {
         S: 550 5.1.1 no such user
         => rcpt 550
         C: RSET
-        S: 250 ok
-        => ready""",
+        S: 250 ok""",
     "a refused DATA is followed by RSET": """
         begin
         C: MAIL FROM:<a@b>
@@ -85,8 +68,7 @@ DIALOGUES = {
         S: 451 not now
         => data 451
         C: RSET
-        S: 250 ok
-        => ready""",
+        S: 250 ok""",
     "a refused message leaves nothing to reset": """
         begin
         C: MAIL FROM:<a@b>
@@ -98,7 +80,7 @@ DIALOGUES = {
         => body
         C: .
         S: 554 5.7.1 spam
-        => end-of-data 554, ready""",
+        => end-of-data 554""",
     "421 to MAIL decides the message and ends the connection": """
         begin
         C: MAIL FROM:<a@b>
@@ -115,7 +97,7 @@ DIALOGUES = {
         => body
         C: .
         S: 250 taken / 421 closing
-        => end-of-data 250, ready, closing 421""",
+        => end-of-data 250, closing 421""",
     "421 while nothing is asked ends the connection": """
         S: 421 idle for too long
         => closing 421""",
@@ -127,7 +109,7 @@ DIALOGUES = {
         S: 250 ok
         C: DATA
         S: 354 go on / 552 too much
-        => body, data 552, closing""",
+        => data 552, closing""",
     "250 before the end of a body is out of step": """
         begin
         C: MAIL FROM:<a@b>
@@ -136,7 +118,7 @@ DIALOGUES = {
         S: 250 ok
         C: DATA
         S: 354 go on / 250 taken
-        => body, broken""",
+        => broken""",
     "250 to DATA is out of step": """
         begin
         C: MAIL FROM:<a@b>
@@ -175,7 +157,7 @@ DIALOGUES = {
         begin
         C: MAIL FROM:<a@b>
         S: 550 no / what?
-        => mail 550, ready, broken""",
+        => mail 550, broken""",
     "a refused RSET is out of step": """
         begin
         C: MAIL FROM:<a@b>
@@ -222,98 +204,51 @@ DIALOGUES = {
 }
 
 
-def name_of(event: Event) -> str:
-    match event:
-        case Decided(phase, reply):
-            return f"{phase} {reply.code}"
-        case Closing(reply):
-            return f"closing {reply.code}" if reply else "closing"
-        case LoginRefused(reply):
-            return f"login refused {reply.code}"
-        case LoggedIn():
-            return "logged in"
-        case Ready():
-            return "ready"
-        case BodyWanted():
-            return "body"
-        case Broken():
-            return "broken"
-
-
-def play(script: str) -> None:
-    dialogue = Dialogue()
-    events: list[Event] = []
-    written: list[bytes] = []
-
-    def settle() -> None:
-        """Nothing may be left that the script does not speak of."""
-        assert events == []
-        assert written == []
-        written.extend(write.data for write in dialogue.take_writes())
-
-    for line in filter(None, map(str.strip, script.splitlines())):
-        if not line.startswith("=>"):
-            if line.startswith("C:"):
-                written.extend(write.data for write in dialogue.take_writes())
-                assert written.pop(0) == line[3:].encode() + b"\r\n"
-                assert events == []
-                continue
-            settle()
-        if line == "begin":
-            dialogue.begin(ENVELOPE)
-        elif line == "quit":
-            dialogue.quit()
-        elif line == "login":
-            dialogue.log_in(AuthLogin("me", "secret", LoginMemory()))
-        elif line.startswith("S:"):
-            events = dialogue.receive(line[3:].replace(" / ", "\r\n").encode() + b"\r\n")
-        else:
-            assert line == "=> " + ", ".join(map(name_of, events))
-            if isinstance(events[-1], BodyWanted):
-                dialogue.end(b".\r\n")
-            events = []
-    settle()
-    assert written == []
-
-
 @pytest.mark.parametrize("script", DIALOGUES.values(), ids=DIALOGUES.keys())
 def test_dialogue(script: str) -> None:
     play(script)
 
 
-def test_the_table_speaks_of_every_command() -> None:
-    assert set(AFTER) == set(Command)
-    assert all(Kind.CLOSING in row for row in AFTER.values())  # 421 may come at any time (RFC 5321 section 3.8)
+def test_the_tables_speak_of_every_command() -> None:
+    assert set(AFTER) | {Command.DOT} == set(Command)
+    # What can still be open of a message that has been refused: all that comes behind MAIL, and no body.
+    assert set(AFTER_REFUSAL) == {command for command in Command if command > Command.MAIL} - {Command.BODY}
+    # 421 may come at any time (RFC 5321 section 3.8).
+    assert all(Kind.CLOSING in row for row in [*AFTER.values(), *AFTER_REFUSAL.values()])
+    assert set(NAMES) == set(Command)
+    assert set(PHASE) == set(Command) - {Command.QUIT, Command.RSET}
 
 
 def test_every_write_of_a_message_names_the_step_to_be_noted_before_it() -> None:
-    dialogue = Dialogue()
-    dialogue.begin(ENVELOPE)
+    dialogue: Dialogue[Transfer] = Dialogue()
+    dialogue.begin(new_transfer())
     steps = []
     for reply in (b"250 ok\r\n", b"250 ok\r\n", b"354 go on\r\n", b"250 ok\r\n"):
         steps += [write.step for write in dialogue.take_writes()]
-        if isinstance(next(iter(dialogue.receive(reply)), None), BodyWanted):
-            dialogue.end(b"text\r\n.\r\n")
+        dialogue.receive(reply)
+        end_body(dialogue)
     assert steps == [Step.ON_WIRE, Step.ON_WIRE, Step.ON_WIRE, Step.END_BEGUN]
 
 
-def test_a_message_cannot_begin_in_the_middle_of_another() -> None:
-    dialogue = Dialogue()
-    dialogue.begin(ENVELOPE)
-    with pytest.raises(ValueError, match="nothing is open"):
-        dialogue.begin(ENVELOPE)
+@pytest.mark.parametrize("mode", Mode)
+def test_a_message_cannot_begin_in_the_middle_of_another(mode: Mode) -> None:
+    dialogue: Dialogue[Transfer] = Dialogue(mode, window=4)
+    dialogue.begin(new_transfer(mode))
+    with pytest.raises(ValueError, match="no room"):
+        dialogue.begin(new_transfer(mode))
     with pytest.raises(ValueError, match="no body"):
         dialogue.end(b".\r\n")
 
 
 def test_what_is_written_does_not_show_in_a_repr() -> None:
-    dialogue = Dialogue()
+    dialogue: Dialogue[Transfer] = Dialogue()
     dialogue.log_in(AuthLogin("me", "secret", LoginMemory()))
     assert "bWU=" not in repr(dialogue.take_writes())
 
 
 def test_an_error_about_an_unexpected_reply_quotes_a_part_of_it() -> None:
-    (event,) = Dialogue().receive(b"250 " + b"x" * 5000 + b"\r\n")
+    dialogue: Dialogue[Transfer] = Dialogue()
+    (event,) = dialogue.receive(b"250 " + b"x" * 5000 + b"\r\n")
     assert isinstance(event, Broken)
     assert len(event.error.message) < 300
 
@@ -321,10 +256,12 @@ def test_an_error_about_an_unexpected_reply_quotes_a_part_of_it() -> None:
 _SAID = st.sampled_from(
     [
         b"250 ok\r\n",
+        b"250 ok\r\n",
         b"250-ok\r\n250 ok\r\n",
         b"354 go on\r\n",
         b"421 bye\r\n",
         b"450 later\r\n",
+        b"503 what\r\n",
         b"550 no\r\n",
         b"150 hm\r\n",
         b"what\r\n",
@@ -332,46 +269,71 @@ _SAID = st.sampled_from(
 )
 
 
-def converse(replies: list[bytes], cuts: list[int]) -> tuple[list[str], int, int]:
-    """Send messages for as long as the server lets us, each reply cut at some place: events, begun, decided."""
-    dialogue, begun, cut = Dialogue(), 0, itertools.cycle(cuts or [0])
-    events: list[Event] = [Ready()]
+def converse(mode: Mode, replies: list[bytes], cuts: list[int]) -> tuple[list[str], list[int], bytes]:
+    """Send messages as long as there is room: the events, the numbers of the messages decided, what was written."""
+    dialogue: Dialogue[Transfer] = Dialogue(mode, window=3)
+    cut = itertools.cycle(cuts or [0])
     names: list[str] = []
-    remaining = iter(replies)
-    while True:
-        for event in events:
+    begun: list[Transfer] = []
+    decided: list[int] = []
+    written = b""
+    for reply in [*replies, b""]:
+        while dialogue.may_begin:
+            begun.append(new_transfer(mode))
+            dialogue.begin(begun[-1])
+            end_body(dialogue)
+        written += b"".join(write.data for write in dialogue.take_writes())
+        at = next(cut) % (len(reply) + 1)
+        for event in dialogue.receive(reply[:at]) + dialogue.receive(reply[at:]):
             names.append(name_of(event))
-            match event:
-                case Ready():
-                    dialogue.begin(ENVELOPE)
-                    begun += 1
-                case BodyWanted():
-                    dialogue.end(b".\r\n")
-                case _:
-                    pass
-        dialogue.take_writes()
-        reply = next(remaining, None)
-        if reply is None or dialogue.is_over:
-            return names, begun, sum(name.split(" ")[0] in ("mail", "rcpt", "data", "end-of-data") for name in names)
-        at = next(cut) % len(reply)
-        events = dialogue.receive(reply[:at]) + dialogue.receive(reply[at:])
+            if isinstance(event, Decided):
+                decided.append(begun.index(event.transfer))
+        end_body(dialogue)
+    # What is not decided is still in the line, in order.
+    assert [begun.index(transfer) for transfer in dialogue.transfers] == [
+        n for n in range(len(begun)) if n not in decided
+    ]
+    return names, decided, written
 
 
-@given(st.lists(_SAID, max_size=30), st.lists(st.integers(0, 60), max_size=10))
-def test_any_sequence_of_replies_decides_each_message_at_most_once_however_it_is_cut(
-    replies: list[bytes], cuts: list[int]
+@pytest.mark.parametrize("mode", Mode)
+@given(replies=st.lists(_SAID, max_size=40), cuts=st.lists(st.integers(0, 60), max_size=10))
+def test_any_sequence_of_replies_decides_each_message_at_most_once_and_in_order_however_it_is_cut(
+    mode: Mode, replies: list[bytes], cuts: list[int]
 ) -> None:
-    names, begun, decided = converse(replies, cuts)
-    assert (names, begun, decided) == converse(replies, [])
-    # Only the last one can be open still: a message begins when the one before it is decided.
-    assert begun - decided in (0, 1)
-    assert names[:-1].count("broken") == 0
+    names, decided, written = converse(mode, replies, cuts)
+    assert (names, decided, written) == converse(mode, replies, [])
+    assert decided == list(range(len(decided)))
+    ends = {"broken", "closing", "closing 421"} | {name for name in names if name.startswith("no chunks")}
+    assert not ends.intersection(names[:-1])
 
 
-@given(st.lists(st.binary(max_size=30), max_size=20))
-def test_random_bytes_raise_nothing(pieces: list[bytes]) -> None:
-    dialogue = Dialogue()
-    dialogue.begin(ENVELOPE)
+@pytest.mark.parametrize("mode", Mode)
+@given(replies=st.lists(_SAID, max_size=40))
+def test_a_message_is_taken_only_by_a_2xx_to_its_own_end(mode: Mode, replies: list[bytes]) -> None:
+    """Counted by somebody else: the n-th reply answers the n-th command, whatever the dialogue makes of it."""
+    dialogue: Dialogue[Transfer] = Dialogue(mode, window=3)
+    commands: list[tuple[Command, Transfer | None]] = []
+    for answered, reply in enumerate(replies):
+        while dialogue.may_begin:
+            dialogue.begin(new_transfer(mode))
+            end_body(dialogue)
+        for write in dialogue.take_writes():
+            commands += [(command, write.transfer) for command in write.commands]
+        for event in dialogue.receive(reply):
+            if isinstance(event, Decided) and event.phase == "end-of-data" and event.reply.code < 300:
+                assert commands[answered] == (Command.END, event.transfer)
+        end_body(dialogue)
+        if dialogue.is_over:
+            break
+
+
+@pytest.mark.parametrize("mode", Mode)
+@given(pieces=st.lists(st.binary(max_size=30), max_size=20))
+def test_random_bytes_raise_nothing(mode: Mode, pieces: list[bytes]) -> None:
+    dialogue: Dialogue[Transfer] = Dialogue(mode, window=3)
+    dialogue.begin(new_transfer(mode))
     for piece in pieces:
         dialogue.take_writes()
         dialogue.receive(piece)
+        end_body(dialogue)

@@ -565,7 +565,7 @@ def test_a_connection_that_was_lost_while_the_password_was_fetched_does_not_wait
 class NoDesk:
     """Has no messages."""
 
-    def next_delivery(self) -> None:
+    def next_delivery(self, *, is_ahead: bool) -> None:
         return None
 
     def is_resting(self, connection: Connection) -> None:
