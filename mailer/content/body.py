@@ -1,12 +1,13 @@
 """Bodies on their way into a message: line ends, and which transfer encoding costs least (RFC 2045 section 6).
 
-What comes out is ASCII with CRLF line ends, ends in CRLF, and has no line that a relay would break.
+What comes out is ASCII with CRLF line ends, ends in CRLF, and has no line that a relay would break. No line begins
+with a dot either: SMTP would have to double it (RFC 5321 section 4.5.2), and servers that differ about a lone one have
+let messages be smuggled into others.
 """
 
 from __future__ import annotations
 
 import binascii
-import re
 from typing import Final
 
 __all__ = ["BOUNDARY_MARK", "encode_file", "encode_text"]
@@ -17,11 +18,11 @@ LONGEST_PLAIN_LINE: Final = 990
 # What begins every boundary of ours and can stand in neither quoted-printable nor base64 (RFC 2045 section 6.7).
 BOUNDARY_MARK: Final = "=_"
 
+# RFC 2045 sections 6.7 (5) and 6.8.
 _BASE64_LINE: Final = 76
+_QP_LINE: Final = 76
 # Octets that quoted-printable leaves alone, and `=`, which is the only other one that 7bit does.
 _UNESCAPED: Final = bytes(each for each in range(0x20, 0x7F) if each != 0x3D) + b"\t\r\n"
-# A line of more than 76 characters (RFC 2045 section 6.7 rule 5) that ends in an encoded blank.
-_TOO_LONG: Final = re.compile(rb"([^\n]{74,})(=20|=09)(?=\r\n)")
 
 _PLAIN_HEAD: Final = b"Content-Transfer-Encoding: 7bit\r\n\r\n"
 _QP_HEAD: Final = b"Content-Transfer-Encoding: quoted-printable\r\n\r\n"
@@ -57,16 +58,42 @@ def encode_file(data: bytes) -> bytes:
 def _quoted_printable(data: bytes) -> bytes:
     # It ends in CRLF, so that b2a_qp makes its soft line breaks of the same.
     encoded = binascii.b2a_qp(data)
-    # b2a_qp writes a blank at the end of a line as =20 without looking at the length it has by then.
-    if b" \r\n" in data or b"\t\r\n" in data:
-        encoded = _TOO_LONG.sub(rb"\1=\r\n\2", encoded)
+    # b2a_qp writes a blank at the end of a line as =20 without looking at the length it has by then. Of dots it encodes
+    # those that are alone on a line; and its soft line breaks bring new ones to a beginning.
+    if b" \r\n" in data or b"\t\r\n" in data or _has_dotted_line(encoded):
+        lines = encoded.split(b"\r\n")
+        encoded = b"\r\n".join([_mended(x) if len(x) > _QP_LINE or x[:1] == b"." else x for x in lines])
     return encoded
+
+
+def _mended(line: bytes) -> bytes:
+    """A line of quoted-printable, of at most 78 octets, without a dot at its beginning; in two where it is too long."""
+    if line.startswith(b"."):
+        line = b"=2E" + line[1:]
+    if len(line) <= _QP_LINE:
+        return line
+    end = _QP_LINE - len(b"=")
+    escape = line.rfind(b"=", end - 2, end)  # the cut would go through it
+    if escape >= 0:
+        end = escape
+    rest = line[end:]
+    return line[:end] + b"=\r\n" + (b"=2E" + rest[1:] if rest.startswith(b".") else rest)
+
+
+def _has_dotted_line(data: bytes) -> bool:
+    return b"\n." in data or data.startswith(b".")
 
 
 def _may_travel_plain(data: bytes) -> bool:
     """Whether what is all printable ASCII may go as it is."""
     # Fields come from outside, and the boundary is the same in all messages of a campaign: whoever has seen one could
     # write it into the next.
-    if b"--=_" in data:
+    if b"--=_" in data or _has_dotted_line(data):
         return False
-    return len(data) <= LONGEST_PLAIN_LINE or max(map(len, data.split(b"\r\n"))) <= LONGEST_PLAIN_LINE
+    # The last line end that a line from here may have, and on from there: over many lines at a time.
+    at, longest = 0, LONGEST_PLAIN_LINE + len(b"\r\n")
+    while len(data) - at > longest:
+        at = data.rfind(b"\n", at, at + longest) + 1
+        if not at:
+            return False
+    return True

@@ -22,8 +22,8 @@ from mailer.content.html_template import TextOfHtml
 from mailer.content.skeleton import build_skeleton
 from mailer.content.template import Template
 from mailer.content.unfit import Unfit
-from mailer.core.address import BadAddress, Mailbox, parse_mailbox, wire_address
-from mailer.core.message import Composed
+from mailer.core.address import BadAddress, Mailbox, header_address, parse_mailbox
+from mailer.core.message import FIRST_LINE, Composed
 from mailer.errors import InputError
 
 __all__ = ["Compiled", "Occasion", "Rendered", "compile_content"]
@@ -83,8 +83,12 @@ class Compiled:
         self._to_name = self._template(content.to_name, "the To name") if content.to_name is not None else None
         self._headers = tuple(self._own_header(name, value) for name, value in content.headers)
         self._skeleton = build_skeleton(content, blobs)
-        self._first = _mailbox("From", "--from", content.sender)
-        self._middle = _mailbox("Reply-To", "--reply-to", content.reply_to) if content.reply_to else b""
+        author = _mailbox("--from", content.sender)
+        answered = _mailbox("--reply-to", content.reply_to) if content.reply_to else None
+        self._first = FIRST_LINE + mailbox_header("From", author.name, author.address)
+        self._middle = mailbox_header("Reply-To", answered.name, answered.address) if answered is not None else b""
+        beyond_ascii = (box.address for box in (author, answered) if box and not box.address.isascii())
+        self._utf8_address = next(beyond_ascii, None)
         self._sources = tuple(
             each
             for each in (self._subject, self._text, self._html, self._to_name, *map(_second, self._headers))
@@ -117,26 +121,27 @@ class Compiled:
         """
         values = {**fields, **self._fixed, "address": address}
         subject, text, html = self._rendered(values, fields)
+        to = _header_address(address)
         head = [
             self._first,
-            self._to(address, values, fields),
+            self._to(to, values, fields),
             text_header("Subject", subject_prefix + subject),
             f"Date: {_date(date)}\r\nMessage-ID: {message_id}\r\n".encode("ascii"),
             self._middle,
         ]
         for name, template in self._headers:
             head.append(self._header(name, template, values, fields))
+        head.append(f"X-Mailer-Id: {mailer_id}\r\n".encode("ascii"))
         skeleton = self._skeleton
-        pieces = [
-            *head,
-            f"X-Mailer-Id: {mailer_id}\r\nMIME-Version: 1.0\r\n".encode("ascii"),
-            skeleton.before_text,
-            _body(text, "the text", fields),
-        ]
+        pieces = [*head, skeleton.before_text, _body(text, "the text", fields)]
         if html is not None:
             pieces += [skeleton.before_html, _body(html, "the HTML", fields)]
         first = b"".join(pieces)
-        return Composed((first, skeleton.tail) if skeleton.tail else (first,), len(first) + len(skeleton.tail))
+        return Composed(
+            (first, skeleton.tail) if skeleton.tail else (first,),
+            len(first) + len(skeleton.tail),
+            self._utf8_address or (None if to.isascii() else to),
+        )
 
     def preview(self, address: str, fields: Mapping[str, Any]) -> Rendered:
         """The message for `address` as a person reads it. Raises Unfit."""
@@ -160,7 +165,7 @@ class Compiled:
     def _to(self, address: str, values: dict[str, Any], fields: Mapping[str, Any]) -> bytes:
         name = self._name_for(values, fields)
         try:
-            return mailbox_header("To", name, _header_address(address))
+            return mailbox_header("To", name, address)
         except HeaderTrouble as trouble:
             raise _unfit(trouble, fields, "the name in To", self._to_name) from None
 
@@ -177,7 +182,11 @@ class Compiled:
         try:
             return text_header(name, value)
         except HeaderTrouble as trouble:
-            raise _unfit(trouble, fields, f"the header {name}", template) from None
+            address = values["address"]
+            if address.isascii() or address not in value:
+                raise _unfit(trouble, fields, f"the header {name}", template) from None
+            way_out = "{{ address | urlencode }}"
+            raise Unfit(f"the header {name} {trouble}: the address brings them in; in a URL use {way_out}") from None
 
     def _template(self, source: str, where: str, *, escape: bool = False, one_line: bool = False) -> Template:
         made = Template(source, where, escape=escape, fixed=self._fixed)
@@ -232,24 +241,17 @@ def _header_address(address: str) -> str:
     if _PLAIN_ADDRESS.fullmatch(address) is not None:
         return address
     try:
-        return _ascii_address(address)
+        return header_address(address)
     except BadAddress as error:
         raise Unfit(f"the address {address!r} cannot be sent to: {error}") from None
 
 
-def _ascii_address(address: str) -> str:
-    wire = wire_address(address)
-    if not wire.isascii():
-        raise BadAddress("what stands before the `@` has letters beyond ASCII, and mail servers rarely take those")
-    return wire
-
-
-def _mailbox(header: str, option: str, value: str) -> bytes:
-    """A header that is the same for everybody. Raises InputError."""
+def _mailbox(option: str, value: str) -> Mailbox:
+    """One that is the same in every message, its address as it stands in a header. Raises InputError."""
     try:
-        mailbox: Mailbox = parse_mailbox(value)
-        return mailbox_header(header, mailbox.name, _ascii_address(mailbox.address))
-    except (BadAddress, HeaderTrouble) as error:
+        mailbox = parse_mailbox(value)
+        return Mailbox(mailbox.name, header_address(mailbox.address))
+    except BadAddress as error:
         raise InputError(f"{option} {value!r}: {error}.", "It is like News <news@example.com>.") from None
 
 

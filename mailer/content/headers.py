@@ -2,7 +2,10 @@
 
 A value is written as it is where it is plain ASCII. Anything else is encoded as a whole: mixing plain and encoded
 words saves a few bytes and loses blanks in readers that join them differently. Nothing here ever writes a line break
-that a value brought along: CR, LF and NUL are refused before anything else is looked at.
+that a value brought along: CR, LF and NUL are refused before anything else is looked at. No line begins with a dot.
+
+For one thing there is no 7-bit form: what stands before the `@` of an address. Letters beyond ASCII in it go out as
+they are, in UTF-8 (RFC 6532); the name beside it is encoded all the same, so that nothing else of a header is raw.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ _Q_PLAIN: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 _Q_TABLE: Final = tuple(
     chr(byte) if byte in _Q_PLAIN else "_" if byte == 0x20 else f"={byte:02X}" for byte in range(256)
 )
-_FIELD_NAME: Final = re.compile(r"[!-9;-~]+")
+# ftext of RFC 5322 section 3.6.8; but a dot at the beginning of a line is SMTP's (RFC 5321 section 4.5.2).
+_FIELD_NAME: Final = re.compile(r"(?!\.)[!-9;-~]+")
 
 # What mailer writes itself, or what only servers and signers may.
 _OWN: Final = {
@@ -107,7 +111,7 @@ def text_header(name: str, value: str) -> bytes:
 
 
 def mailbox_header(name: str, display_name: str, address: str) -> bytes:
-    """The field `name` with one mailbox, folded, with its CRLF. `address` is ASCII and was checked by the caller.
+    """The field `name` with one mailbox, folded, with its CRLF. `address` is as `core.address.header_address` gives it.
 
     Raises HeaderTrouble for a display name with a line break or half a character.
     """
@@ -138,7 +142,7 @@ def _plain_phrase(display_name: str) -> str | None:
 def _with_address(line: str, address: str) -> bytes:
     last = len(line) - (line.rfind("\n") + 1)
     between = " " if last + 1 + len(address) <= FOLD_AT else "\r\n "
-    return f"{line}{between}{address}\r\n".encode("ascii")
+    return f"{line}{between}{address}\r\n".encode()
 
 
 def _fold(name: str, value: str) -> bytes | None:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mailer.core.address import BadAddress, address_key, check_address, domain_of
+from mailer.core.address import address_key, check_address, domain_of
 from mailer.core.destination import destination_of
 
 __all__ = ["AddressBook", "BadRow", "Recipient"]
@@ -53,13 +53,11 @@ class AddressBook:
         local, _, domain = address.rpartition("@")
         known = self._domains.get(domain)
         if known is None or _PLAIN_LOCAL.fullmatch(local) is None or len(address) > _SURELY_SHORT:
-            return self._slowly(address, local, domain)
+            return self._slowly(address, domain)
         return f"{local.lower()}@{known[0]}", known[1]
 
-    def _slowly(self, address: str, local: str, domain: str) -> tuple[str, str]:
+    def _slowly(self, address: str, domain: str) -> tuple[str, str]:
         check_address(address)
-        if not local.isascii():
-            raise BadAddress("what stands before the `@` has letters beyond ASCII, and mail servers rarely take those")
         if len(self._domains) >= _DOMAINS_KEPT:
             self._domains.clear()
         wire_domain = domain_of(address)

@@ -14,7 +14,7 @@ from datetime import date
 from typing import Final
 
 from mailer.content import Compiled, Content, Occasion, compile_content
-from mailer.core.address import domain_of
+from mailer.core.address import domain_of, wire_address
 from mailer.errors import InputError, MailerError
 from mailer.store import Store, StoredContent
 
@@ -74,7 +74,8 @@ def make_usable(stored: StoredContent) -> Usable | Unusable:
         )
     except MailerError as error:
         return Unusable(f"its content cannot be used: {error.message}")
-    return Usable(compiled, stored.envelope_from, domain_of(stored.author))
+    sender = stored.envelope_from
+    return Usable(compiled, wire_address(sender) if sender else "", domain_of(stored.author))
 
 
 def today_of(settings: str) -> date:

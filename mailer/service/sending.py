@@ -152,7 +152,8 @@ async def send_unrecorded(
             mailer_id=identity,
             date=datetime.fromtimestamp(clock() / SECOND_US, UTC),
         )
-        envelope = Envelope(draft.settings.envelope_from, wire_address(row.address))
+        sender = draft.settings.envelope_from
+        envelope = Envelope(wire_address(sender) if sender else "", wire_address(row.address))
         result = await send_trial(relay, envelope, composed, clock=clock, random=random, transcript=transcript)
         yield SentUnrecorded(row.address, relay.name, result)
 

@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, SMTPUTF8
 from email.utils import formatdate, make_msgid
 from random import Random
 
 from mailer.config import Relay, carries
-from mailer.core.address import domain_of, parse_mailbox, wire_address
+from mailer.core.address import domain_of, header_address, parse_mailbox, wire_address
 from mailer.core.clock import SECOND_US, Clock
 from mailer.core.explain import advice_on
 from mailer.core.message import Composed, Ending, Envelope, Phase, Result
@@ -98,8 +98,10 @@ def trial_sender(relay: Relay, default_sender: str | None) -> str:
 
 def short_message(relay: Relay, sender: str, recipient: str, now_us: int) -> Composed:
     """A message to a person who wants to see that `relay` works."""
-    message = EmailMessage(policy=SMTP)
-    message["From"], message["To"] = sender, recipient
+    utf8_address = next((header_address(each) for each in (recipient, sender) if not each.isascii()), None)
+    message = EmailMessage(policy=SMTP if utf8_address is None else SMTPUTF8)
+    message["MIME-Version"] = "1.0"  # FIRST_LINE
+    message["From"], message["To"] = header_address(sender), header_address(recipient)
     message["Subject"] = f"mailer relay check: {relay.name}"
     message["Date"] = formatdate(now_us / SECOND_US)
     message["Message-ID"] = make_msgid(domain=domain_of(sender))
@@ -107,7 +109,7 @@ def short_message(relay: Relay, sender: str, recipient: str, now_us: int) -> Com
     endpoint = relay_settings(relay).endpoint
     message.set_content(f"This message shows that mailer can send through the relay {relay.name} ({endpoint}).\n")
     data = message.as_bytes()
-    return Composed((data,), len(data))
+    return Composed((data,), len(data), utf8_address)
 
 
 async def _with_password(relay: Relay) -> RelaySettings:

@@ -33,6 +33,7 @@ def sent(text: str) -> tuple[str, str]:
     assert b"\n" not in raw.replace(b"\r\n", b"")
     assert b"\0" not in raw
     assert max(map(len, raw.split(b"\r\n"))) <= LONGEST_PLAIN_LINE
+    assert not any(line.startswith(b".") for line in raw.split(b"\r\n"))
     message = parsed(content_type("text/plain", charset="utf-8") + raw)
     payload = message.get_payload(decode=True)
     assert isinstance(payload, bytes)
@@ -61,13 +62,39 @@ def test_lines_with_blanks_and_dots_and_equals_signs_arrive(lines: list[str]) ->
 
 
 def test_plain_ascii_travels_as_it_is() -> None:
-    assert encode_text("Hi = there\n.\nx") == b"Content-Transfer-Encoding: 7bit\r\n\r\nHi = there\r\n.\r\nx\r\n"
+    assert encode_text("Hi = there.\nx") == b"Content-Transfer-Encoding: 7bit\r\n\r\nHi = there.\r\nx\r\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        (".", b"=2E\r\n"),
+        ("..", b"=2E.\r\n"),
+        ("a\n.\n.b\r\r..c", b"a\r\n=2E\r\n=2Eb\r\n\r\n=2E.c\r\n"),
+        # 76 characters are a line; of more, 75 and the rest, which may begin with a dot as well.
+        ("." + "a" * 73, b"=2E" + b"a" * 73 + b"\r\n"),
+        ("." + "a" * 74, b"=2E" + b"a" * 72 + b"=\r\naa\r\n"),
+        ("." * 75, b"=2E" + b"." * 72 + b"=\r\n=2E.\r\n"),
+        # No cut goes through an escape.
+        ("." + "a" * 70 + "=a", b"=2E" + b"a" * 70 + b"=\r\n=3Da\r\n"),
+        ("." + "a" * 73 + " ", b"=2E" + b"a" * 72 + b"=\r\na=20\r\n"),
+        # A soft line break of b2a_qp brings a dot to the beginning of a line.
+        ("ü" + "a" * 69 + ".b", b"=C3=BC" + b"a" * 69 + b"=\r\n=2Eb\r\n"),
+    ],
+)
+def test_no_line_begins_with_a_dot(text: str, body: bytes) -> None:
+    assert encode_text(text) == b"Content-Transfer-Encoding: quoted-printable\r\n\r\n" + body
+    assert sent(text) == ("quoted-printable", with_crlf(text))
 
 
 def test_a_long_line_does_not_travel_as_it_is() -> None:
     assert sent("a" * LONGEST_PLAIN_LINE)[0] == "7bit"
     assert sent("a" * (LONGEST_PLAIN_LINE + 1))[0] == "quoted-printable"
     assert sent("short\n" * 300)[0] == "7bit"
+    for before in ("", "short\n" * 300, "a" * LONGEST_PLAIN_LINE + "\n"):
+        for behind in ("", "\nshort" * 300):
+            assert sent(f"{before}{'a' * LONGEST_PLAIN_LINE}{behind}")[0] == "7bit"
+            assert sent(f"{before}{'a' * (LONGEST_PLAIN_LINE + 1)}{behind}")[0] == "quoted-printable"
 
 
 @pytest.mark.parametrize("char", ["\0", "\x07", "\x1b", "\x7f"])

@@ -8,7 +8,7 @@ import hashlib
 import re
 from datetime import UTC, date, datetime
 from email.message import EmailMessage
-from email.policy import SMTP, default
+from email.policy import SMTP, SMTPUTF8, default
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.content import Compiled, Content, Occasion, Part, Unfit, compile_content
-from mailer.core.message import Composed
+from mailer.core.message import FIRST_LINE, Composed
 from mailer.errors import InputError
 
 OCCASION = Occasion("spring/sale", date(2026, 11, 24))
@@ -50,10 +50,12 @@ def composed(made: Compiled, address: str = "ann@example.org", prefix: str = "",
     )
     raw = b"".join(result.chunks)
     assert result.size_bytes == len(raw)
-    assert raw.isascii()
+    assert raw.startswith(FIRST_LINE)
+    assert raw.isascii() == (result.utf8_address is None)
     assert raw.endswith(b"\r\n")
     assert b"\0" not in raw
     assert not re.search(rb"\r(?!\n)|(?<!\r)\n", raw)
+    assert b"\n." not in raw
     assert max(map(len, raw.split(b"\r\n"))) <= 998
     return result
 
@@ -120,6 +122,7 @@ def test_headers_are_complete_and_each_stands_once() -> None:
     )
     message = read(compose(made, name="Ann Smith", code="1"))
     assert message.items() == [
+        ("MIME-Version", "1.0"),
         ("From", "News <news@example.com>"),
         ("To", "Ann Smith <ann@example.org>"),
         ("Subject", "Hello Ann Smith"),
@@ -129,7 +132,6 @@ def test_headers_are_complete_and_each_stands_once() -> None:
         ("X-Kind", "spring/sale"),
         ("X-Kind", "b"),
         ("X-Mailer-Id", "0123"),
-        ("MIME-Version", "1.0"),
         ("Content-Type", 'text/plain; charset="utf-8"'),
         ("Content-Transfer-Encoding", "7bit"),
     ]
@@ -156,6 +158,56 @@ def test_files_are_encoded_once_and_shared_by_all_messages() -> None:
     assert first.chunks[1] is second.chunks[1]
     assert len(first.chunks[1]) > len(PDF)
     assert made.size_bytes > len(first.chunks[1])
+
+
+# What SMTP, quoted-printable and base64 have rules about.
+AWKWARD = st.sampled_from(
+    [".", "..", "\n.", "\r.", "\r\n.\r\n", "\n", "\r", "\0", " ", "\t", "=", "a" * 75, "a" * 2000]
+)
+PIECE = AWKWARD | st.text(max_size=20) | st.sampled_from(["王小明 ", "Grüße ", "שלום ", "😀", "\x85", "\u2028"])
+PIECES = st.lists(PIECE, max_size=14).map("".join)
+
+
+@given(text=PIECES, html=PIECES, word=PIECES, data=PIECES)
+def test_no_line_of_any_message_begins_with_a_dot_or_has_a_bare_end_or_is_too_long(
+    text: str, html: str, word: str, data: str
+) -> None:
+    attached = data.encode()
+    made = content(
+        subject="{{ word }}",
+        text="{{ text }}",
+        html="{{ html | safe }}",
+        to_name="{{ word }}",
+        headers=(("X-Word", "{{ word }}"),),
+        attachments=(part("...txt", "text/plain", attached), part("." * 300, "text/html", attached)),
+        inline=(part("logo", "image/png", attached),),
+    )
+    line = re.sub("[\r\n\0]", "", word)
+    message = read(compose(compiled(made, attached), text=text, html=html, word=line))
+    assert message["Subject"] == line.strip(" \t")
+    _, *files = message.iter_parts()
+    assert [each.get_payload(decode=True) for each in files] == [attached, attached]
+    related = message.get_payload(0)
+    assert isinstance(related, EmailMessage)
+    texts, logo = related.iter_parts()
+    assert logo.get_payload(decode=True) == attached
+    assert [each.get_payload(decode=True) for each in texts.iter_parts()] == [_sent(text), _sent(html)]
+
+
+def _sent(text: str) -> bytes:
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").replace("\n", "\r\n")
+    return (lines if lines.endswith("\r\n") else lines + "\r\n").encode()
+
+
+@pytest.mark.parametrize("name", ["mail.eml", "report.txt", "page.html", "data.bin"])
+def test_files_of_any_kind_are_encoded(name: str) -> None:
+    from mailer.content.media_type import media_type_of
+
+    data = b".\r\n.\n.\r" + b"a" * 2000 + b"\0"
+    made = content(attachments=(part(name, media_type_of(name, data), data),))
+    _, file = read(compose(compiled(made, data), name="A", code="")).iter_parts()
+    assert file["Content-Transfer-Encoding"] == "base64"
+    assert file.get_payload(decode=True) == data
 
 
 @given(name=ANY_VALUE, code=ANY_VALUE)
@@ -238,6 +290,48 @@ def test_the_domain_is_written_as_it_travels() -> None:
     assert message["To"] == "ann@xn--bcher-kva.example"
 
 
+@pytest.mark.parametrize(
+    ("changes", "address", "raw", "asks"),
+    [
+        ({}, "用户@例子.广告", {"To": "=?utf-8?b?546L5bCP5piO?= <用户@例子.广告>"}, "用户@例子.广告"),
+        ({}, "Mu\u0308ller@Example.com", {"To": "=?utf-8?b?546L5bCP5piO?= <Müller@example.com>"}, "Müller@example.com"),
+        ({"to_name": ""}, "müller@xn--bcher-kva.example", {"To": "müller@bücher.example"}, "müller@bücher.example"),
+        ({"sender": "新 <报@b.example>"}, "a@b.example", {"From": "=?utf-8?b?5paw?= <报@b.example>"}, "报@b.example"),
+        ({"reply_to": "ü@example.com"}, "a@b.example", {"Reply-To": "ü@example.com"}, "ü@example.com"),
+        ({}, "ann@bücher.example", {}, None),
+        ({"sender": "Bücher <info@bücher.example>"}, "a@b.example", {}, None),
+    ],
+)  # fmt: skip
+def test_an_address_beyond_ascii_stands_in_utf_8_and_nothing_else_does(
+    changes: Any, address: str, raw: dict[str, str], asks: str | None
+) -> None:
+    made = content(
+        html="<p>Grüße {{ name }} {{ address }}</p>",
+        headers=(("X-Address", "{{ address }}"), ("List-Id", "<{{ address | urlencode }}>")),
+        attachments=(part("Übersicht.pdf", "application/pdf", PDF),),
+        **changes,
+    )
+    result = composed(compiled(made, PDF), address, name="王小明", code="")
+    assert result.utf8_address == asks
+    header, _, rest = result.chunks[0].partition(b"\r\n\r\n")
+    lines = header.replace(b"\r\n ", b" ").split(b"\r\n")
+    assert dict(line.decode().split(": ", 1) for line in lines if not line.isascii()) == raw
+    assert rest.isascii()
+    assert result.chunks[1].isascii()
+    # As text: of bytes beyond ASCII in a header the library's parser makes surrogates.
+    message = email.message_from_string(b"".join(result.chunks).decode(), policy=SMTPUTF8)
+    assert not message.defects
+    assert message["X-Address"] == address
+    for name, value in raw.items():
+        assert value.endswith(message[name].addresses[0].addr_spec + (">" if value.endswith(">") else ""))
+
+
+def test_an_ascii_address_is_written_as_it_ever_was() -> None:
+    result = composed(compiled(content(subject="s", text="t")), "Ann.Smith+x@EXAMPLE.org", name="Ann")
+    assert b"\r\nTo: Ann <Ann.Smith+x@EXAMPLE.org>\r\n" in result.chunks[0]
+    assert result.utf8_address is None
+
+
 def test_templates_see_address_campaign_today_and_what_was_set() -> None:
     made = content(
         text="{{ address }} {{ campaign }} {{ today }} {{ today.year }} {{ shop }}",
@@ -317,6 +411,12 @@ def test_a_preview_is_what_a_person_reads() -> None:
             "the header List-Id holds characters beyond ASCII, which it cannot",
         ),
         (
+            {"headers": (("List-Unsubscribe", "<https://x.example/?a={{ address }}>"),), "subject": "s", "text": "t"},
+            {"address": "用户@例子.广告"},
+            "the header List-Unsubscribe holds characters beyond ASCII, which it cannot: the address brings them in; "
+            "in a URL use {{ address | urlencode }}",
+        ),
+        (
             {},
             {"name": "A", "code": "\ud800"},
             "the text holds half a character (a lone surrogate): the field code brings it in",
@@ -377,7 +477,7 @@ def test_a_row_that_cannot_be_rendered_is_unfit_and_says_why(changes: Any, field
     assert raised.value.message.startswith(sentence)
 
 
-@pytest.mark.parametrize("address", ["a@b.example\r\nBcc: c", "ü@example.com", "", "a@b@c", "a b@c.example"])
+@pytest.mark.parametrize("address", ["a@b.example\r\nBcc: c", "ü\r\n@example.com", "", "a@b@c", "a b@c.example"])
 def test_an_address_that_cannot_be_sent_to_is_unfit(address: str) -> None:
     with pytest.raises(Unfit, match="cannot be sent to"):
         compose(compiled(content(subject="s", text="t")), address=address)
@@ -400,9 +500,10 @@ def test_attributes_of_python_cannot_be_reached() -> None:
         ({"subject": "a\nb"}, "the subject has a line break in it.", "It is one line."),
         ({"text": "{% include 'x' %}"}, "the text, line 1: a template cannot take in other files.", "kept with the"),
         ({"sender": "news"}, "--from 'news': it has no `@`.", "News <news@example.com>"),
-        ({"sender": "ü@example.com"}, "--from 'ü@example.com': what stands before the `@`", ""),
+        ({"sender": "ü b@example.com"}, "--from 'ü b@example.com': it holds a blank or a control character.", ""),
         ({"reply_to": "a@b.example\nBcc: x"}, "--reply-to 'a@b.example\\nBcc: x': it holds a control character", ""),
         ({"headers": (("Subject", "x"),)}, "--header: 'Subject' cannot be set.", "--subject sets it."),
+        ({"headers": ((".X", "x"),)}, "--header: '.X' is no name of a header.", "as in X-Campaign"),
         ({"headers": (("X A", "x"),)}, "--header: 'X A' is no name of a header.", ""),
         ({"headers": (("X-A", "x\ny"),)}, "the header X-A has a line break in it.", ""),
         ({"headers": (("List-Id", "ü"),)}, "--header: List-Id holds characters beyond ASCII, which it cannot.", ""),

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailer.content.headers import LONGEST_NAME, HeaderTrouble, check_header_name, mailbox_header, text_header
+from mailer.core.address import header_address, wire_address
 
 # Everything but line breaks, NUL and halves of characters, which are refused.
 ANY_CHAR = st.characters(exclude_categories=["Cs"], exclude_characters="\r\n\0")
@@ -35,6 +36,7 @@ def lines_of(raw: bytes) -> list[bytes]:
     lines = raw[:-2].split(b"\r\n")
     assert all(b"\r" not in line and b"\n" not in line and b"\0" not in line for line in lines)
     assert raw.isascii()
+    assert not raw.startswith(b".")
     assert all(line[:1] in (b" ", b"\t") and line.strip() for line in lines[1:])
     return lines
 
@@ -208,7 +210,23 @@ def test_headers_that_mailer_or_servers_write_cannot_be_set(name: str) -> None:
     assert wrong[1].endswith(".")
 
 
-@pytest.mark.parametrize("name", ["", "X Kind", "X:Kind", "X-Ü", "X\r\n", "X\0"])
+def test_an_address_beyond_ascii_is_written_in_utf_8_and_its_name_is_not() -> None:
+    raw = mailbox_header("To", "王小明", "用户@例子.广告")
+    assert raw == "To: =?utf-8?b?546L5bCP5piO?= <用户@例子.广告>\r\n".encode()
+    assert mailbox_header("To", "", "用户@例子.广告") == "To: 用户@例子.广告\r\n".encode()
+
+
+def test_the_longest_address_there_can_be_fits_a_line() -> None:
+    # Octets count (RFC 6532 section 3.4). One letter many times is what grows most from its A-label.
+    address = header_address("字@" + ".".join(["\U00020000" * 54] * 4))
+    assert len(wire_address(address).encode()) > 240
+    for name in ("", "Ann", "王小明" * 40):
+        raw = mailbox_header("To", name, address)
+        assert max(map(len, raw.split(b"\r\n"))) <= 998
+        assert len(raw) > 800
+
+
+@pytest.mark.parametrize("name", ["", ".", ".X-Kind", "X Kind", "X:Kind", "X-Ü", "X\r\n", "X\0"])
 def test_what_is_no_name_is_refused(name: str) -> None:
     wrong = check_header_name(name)
     assert wrong is not None

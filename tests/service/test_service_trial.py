@@ -11,6 +11,7 @@ import pytest
 from support.worker import configured, relay
 
 from mailer.config import Relay
+from mailer.core.message import FIRST_LINE
 from mailer.errors import ConfigError
 from mailer.service.trial import short_message, trial_sender
 
@@ -59,6 +60,8 @@ def test_without_an_address_that_the_relay_may_carry_the_operator_is_asked_for_o
 def test_it_names_the_relay_and_asks_for_no_answer(tmp_path: Path) -> None:
     composed = short_message(configured_relay(tmp_path), "me@example.com", "you@example.org", 1_700_000_000_900_000)
     data = b"".join(composed.chunks)
+    assert data.startswith(FIRST_LINE)
+    assert composed.utf8_address is None
     assert len(data) == composed.size_bytes
     assert data.count(b"\n") == data.count(b"\r\n")
     message = message_from_bytes(data, policy=SMTP)
@@ -70,3 +73,9 @@ def test_it_names_the_relay_and_asks_for_no_answer(tmp_path: Path) -> None:
     body = message.get_body()
     assert body is not None
     assert "through the relay qq (127.0.0.1:2525)." in body.get_content()
+
+
+def test_it_says_which_address_takes_smtputf8_and_writes_it_in_its_script(tmp_path: Path) -> None:
+    composed = short_message(configured_relay(tmp_path), "me@example.com", "用户@xn--fsqu00a.xn--4rr70v", 0)
+    assert composed.utf8_address == "用户@例子.广告"
+    assert "\r\nTo: 用户@例子.广告\r\n" in composed.chunks[0].decode()
