@@ -69,6 +69,8 @@ class Session:
     ehlo_name: str
     tls: str | None
     """Protocol and cipher, or None for plain text."""
+    address: str
+    """Which of the server's addresses it is."""
     is_loopback: bool
 
     def hand_over(self, protocol: asyncio.Protocol) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import os
 import socket
 import ssl
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from mailer.core.message import Phase
@@ -85,35 +88,75 @@ def no_greeting(settings: RelaySettings, why: str) -> RelayFailure:
     )
 
 
-def not_connected(settings: RelaySettings, error: BaseException, phase: Phase = Phase.CONNECT) -> RelayFailure:
-    """Why there is no connection, or no TLS on it. Takes what the operating system or OpenSSL raised."""
-    cause = _root(error)
+def no_address(settings: RelaySettings, why: str) -> RelayFailure:
+    """The name resolution knows no address of the host that we could connect to."""
+    kind, hint = "address", "Check `host` and this machine's name resolution."
+    if settings.source_address is not None:
+        kind = f"IPv{ipaddress.ip_address(settings.source_address).version} address"
+        hint = f"`source_address` is {settings.source_address}, so only addresses of its kind can be reached. {hint}"
+    return RelayFailure(
+        f'there is no {kind} for the host "{settings.host}" ({why}).', hint, phase=Phase.CONNECT, is_permanent=False
+    )
+
+
+def no_source(settings: RelaySettings, error: OSError) -> RelayFailure:
+    """We cannot send from the address that the settings name."""
+    sentence = f"cannot send from {settings.source_address}: {words_of(error)}"
+    if error.errno == errno.EADDRNOTAVAIL:
+        sentence = f"this machine does not have the address {settings.source_address}"
+    return RelayFailure(
+        f"{sentence}.",
+        "Check `source_address`; without it the system chooses one.",
+        phase=Phase.CONNECT,
+        is_permanent=False,  # addresses come and go: at boot, and between machines that stand in for one another
+    )
+
+
+def unreachable(settings: RelaySettings, tried: Mapping[str, OSError | None]) -> RelayFailure:
+    """Nothing connected. `tried` has the addresses and why each failed; None: it did not answer."""
+    where, limit = settings.endpoint, f"within {settings.connect_timeout_s:g} s"
+    reasons = {"no answer" if error is None else words_of(error) for error in tried.values()}
+    among = f" (tried {listed(tried)})" if len(tried) > 1 else ""
+    hint = _reach_hint(settings)
+    if not tried:
+        sentence = f'no address of the host "{settings.host}" was found {limit}'
+        hint = "Check `host` and this machine's name resolution."
+    elif reasons == {"no answer"}:
+        sentence = f"{where} did not answer {limit}{among}"
+    elif reasons == {os.strerror(errno.ECONNREFUSED).lower()}:
+        sentence = f"nobody listens on {where}{among}"
+    elif reasons == {os.strerror(errno.ECONNRESET).lower()}:  # on its way in: it was there, and gone before we looked
+        return no_greeting(settings, "closed it without a word")
+    elif len(reasons) == 1:
+        sentence = f"cannot connect to {where}: {reasons.pop()}{among}"
+    else:
+        each = (f"{address}: {words_of(error) if error else f'no answer {limit}'}" for address, error in tried.items())
+        sentence = f"cannot connect to {where} ({'; '.join(each)})"
+    return RelayFailure(f"{sentence}.", hint, phase=Phase.CONNECT, is_permanent=False)
+
+
+def lost(settings: RelaySettings, doing: str) -> RelayFailure:
+    """The connection ended in the middle of the introductions."""
+    return RelayFailure(
+        f"{settings.endpoint} closed the connection after {doing}.", phase=Phase.CONNECT, is_permanent=False
+    )
+
+
+def no_handshake(settings: RelaySettings, error: BaseException) -> RelayFailure:
+    """There is a connection, but no TLS on it. Takes what the operating system or OpenSSL raised."""
+    cause = root_of(error)
     where = settings.endpoint
     if isinstance(cause, ssl.SSLCertVerificationError):
         sentence, hint = _certificate(settings, cause)
         return RelayFailure(sentence, hint, phase=Phase.TLS, is_permanent=True)
     if isinstance(cause, ssl.SSLError):
         return _no_tls(settings, cause)
-    if isinstance(cause, TimeoutError):
-        sentence = f"{where} did not answer within {settings.connect_timeout_s:g} s"
-        return RelayFailure(f"{sentence}.", _reach_hint(settings), phase=phase, is_permanent=False)
-    if isinstance(cause, socket.gaierror):
-        sentence = f'there is no address for the host "{settings.host}" ({_words(cause)})'
-        return RelayFailure(
-            f"{sentence}.", "Check `host` and this machine's name resolution.", phase=phase, is_permanent=False
-        )
-    if isinstance(cause, ConnectionRefusedError):
-        return RelayFailure(f"nobody listens on {where}.", _reach_hint(settings), phase=phase, is_permanent=False)
-    if phase is Phase.TLS or settings.tls == "implicit":
-        return RelayFailure(
-            f"{where} ended the connection during the TLS handshake ({_words(cause)}).",
-            _tls_hint(settings),
-            phase=Phase.TLS,
-            is_permanent=False,
-        )
-    return RelayFailure(
-        f"cannot connect to {where}: {_words(cause)}.", _reach_hint(settings), phase=phase, is_permanent=False
-    )
+    # asyncio and uvloop end a handshake that takes too long with the same error, and there is nothing but its words.
+    if isinstance(cause, TimeoutError) or "taking longer" in str(cause):
+        sentence = f"{where} did not answer the TLS handshake within {settings.connect_timeout_s:g} s"
+    else:
+        sentence = f"{where} ended the connection during the TLS handshake ({words_of(cause)})"
+    return RelayFailure(f"{sentence}.", _tls_hint(settings), phase=Phase.TLS, is_permanent=False)
 
 
 def _no_tls(settings: RelaySettings, error: ssl.SSLError) -> RelayFailure:
@@ -133,13 +176,39 @@ def _no_tls(settings: RelaySettings, error: ssl.SSLError) -> RelayFailure:
             phase=Phase.TLS,
             is_permanent=True,
         )
+    if error.reason in _ABOUT_OUR_CERTIFICATE:
+        has_one = settings.client_cert is not None
+        return RelayFailure(
+            f"{where} did not accept our certificate ({words_of(error)})."
+            if has_one
+            else f"{where} asks for a certificate of ours ({words_of(error)}).",
+            f"Check `client_cert`: {settings.client_cert}."
+            if has_one
+            else "Set `client_cert` and `client_key` to what whoever runs the server has issued for you.",
+            phase=Phase.TLS,
+            is_permanent=True,
+        )
     return RelayFailure(
-        f"the TLS handshake with {where} failed ({_words(error)}).",
+        f"the TLS handshake with {where} failed ({words_of(error)}).",
         _tls_hint(settings),
         phase=Phase.TLS,
         is_permanent=True,
     )
 
+
+# Alerts with which a server answers our certificate, or that we have shown none.
+_ABOUT_OUR_CERTIFICATE: Final = frozenset(
+    {
+        "TLSV13_ALERT_CERTIFICATE_REQUIRED",
+        "TLSV1_ALERT_UNKNOWN_CA",
+        "TLSV1_ALERT_ACCESS_DENIED",
+        "SSLV3_ALERT_BAD_CERTIFICATE",
+        "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE",
+        "SSLV3_ALERT_CERTIFICATE_REVOKED",
+        "SSLV3_ALERT_CERTIFICATE_EXPIRED",
+        "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
+    }
+)
 
 # Of OpenSSL's X509_V_ERR_*: those a person can do something about.
 _EXPIRED: Final = 10
@@ -183,18 +252,30 @@ def _tls_hint(settings: RelaySettings) -> str:
     return 'If this port speaks TLS from the start (465), set tls = "implicit".'
 
 
-def _root(error: BaseException) -> BaseException:
+def listed(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def root_of(error: BaseException) -> BaseException:
     """The error that the operating system gave, below what was wrapped around it."""
-    while error.__cause__ is not None:
+    # A wait that was too long is itself the root: up to Python 3.11 it names as its cause how it was ended.
+    while error.__cause__ is not None and not isinstance(error, TimeoutError):
         error = error.__cause__
     return error
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
+    """The reason in a few words, for the middle of a sentence."""
     if isinstance(error, ssl.SSLError):
         return (error.reason or "TLS error").replace("_", " ").lower()
+    # What connects a socket puts words of its own where the system's belong ("Connect call failed ('10.0.0.1', 25)");
+    # the numbers of a resolver's errors are none of the system's.
+    if isinstance(error, OSError) and error.errno is not None and not isinstance(error, socket.gaierror):
+        return os.strerror(error.errno).lower()
     if isinstance(error, OSError) and error.strerror:
         return error.strerror.lower()
-    if isinstance(error, OSError) and error.errno is not None:
-        return errno.errorcode.get(error.errno, str(error))
+    if isinstance(error, ConnectionResetError):  # asyncio's own has no words, uvloop's none that say more
+        return os.strerror(errno.ECONNRESET).lower()
     return str(error) or type(error).__name__

@@ -210,8 +210,8 @@ Play = Callable[[Peer], None]
 class ScriptedServer:
     """A running one."""
 
-    def __init__(self, scripts: tuple[str | Play, ...], context: ssl.SSLContext | None) -> None:
-        self.host = "127.0.0.1"
+    def __init__(self, scripts: tuple[str | Play, ...], context: ssl.SSLContext | None, host: str) -> None:
+        self.host = host
         self.context = context
         self.heard: list[str] = []
         """Every line that was read, of all connections in the order of reading; not those of messages."""
@@ -221,7 +221,8 @@ class ScriptedServer:
         """How many have been accepted."""
         self.events: dict[str, threading.Event] = defaultdict(threading.Event)
         self._scripts = [script if callable(script) else _play_of(script) for script in scripts]
-        self._listener = socket.create_server((self.host, 0), backlog=128)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._listener = socket.create_server((host, 0), family=family, backlog=128)
         self.port: int = self._listener.getsockname()[1]
         self._threads: list[threading.Thread] = []
         self._open: set[Peer] = set()
@@ -271,9 +272,11 @@ class ScriptedServer:
 
 
 @contextmanager
-def scripted_server(*scripts: str | Play, context: ssl.SSLContext | None = None) -> Iterator[ScriptedServer]:
+def scripted_server(
+    *scripts: str | Play, context: ssl.SSLContext | None = None, host: str = "127.0.0.1"
+) -> Iterator[ScriptedServer]:
     """Run one, and raise AssertionError at the end if a client said something that its script did not expect."""
-    server = ScriptedServer(scripts, context)
+    server = ScriptedServer(scripts, context, host)
     try:
         yield server
     finally:
