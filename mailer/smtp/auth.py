@@ -1,159 +1,50 @@
-"""Logging in (RFC 4954): which mechanism, and what is said in answer to what. No I/O.
+"""Logging in (RFC 4954): which mechanism, and what has to hold before anything secret is said. No I/O.
 
-AUTH LOGIN has no standard (draft-murchison-sasl-login describes it), and servers differ in what they ask first:
+| mechanism | file            | what crosses the wire                | round trips |
+|-----------|-----------------|--------------------------------------|-------------|
+| PLAIN     | `auth_response` | user name and password               | 1           |
+| LOGIN     | `auth_login`    | the same                             | 2 or 3      |
+| CRAM-MD5  | `auth_response` | a digest keyed with the password     | 2           |
+| XOAUTH2   | `auth_response` | user name and an access token        | 1 or 2      |
 
-1. `AUTH LOGIN <user name>` saves a round trip. A server that does not know this form answers 500-504, and only then
-   the three steps are taken, once, and at once the next time.
-2. The 334 prompt is read. One that asks for a user name gets the user name, again if need be: a server may have
-   ignored the one in the command. A password never goes to a prompt for a name.
-3. Two prompts are all there can be. The third is answered with `*`, which ends the attempt (RFC 4954 section 4).
-
-Every other answer is final for this try: asking again with the same words locks accounts.
+`auto` takes what shows the least to who can listen: over TLS nobody can, and PLAIN comes before LOGIN (it has a
+standard and is quicker), and both before CRAM-MD5, for which a server has to keep passwords as they are. Without TLS
+(on loopback, or where the operator insists) CRAM-MD5 comes first. It never takes XOAUTH2: a password is no token.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Collection
-from enum import Enum, auto
-from typing import Final, Literal, Protocol
+from collections.abc import Callable, Collection
+from typing import Final, Literal
 
 from mailer.core.message import Phase
-from mailer.core.reply import Reply
+from mailer.smtp.auth_login import AuthLogin, LoginMemory
+from mailer.smtp.auth_response import AuthCramMd5, AuthPlain, AuthXoauth2
+from mailer.smtp.login import MAX_RESPONSE_LINE, Login, LoginEnd
 from mailer.smtp.settings import RelaySettings
 from mailer.smtp.trouble import RelayFailure
 
-Mechanism = Literal["login", "plain"]
+__all__ = ["Login", "LoginEnd", "LoginMemory", "Mechanism", "choose_mechanism", "explained", "new_login"]
 
-# RFC 4954 section 4: a command line is at most 512 octets, CRLF included; a longer initial response goes after a 334.
-_MAX_AUTH_LINE: Final = 512
+Mechanism = Literal["login", "plain", "cram-md5", "xoauth2"]
 
-# "Username:", "User Name", "User", "Login:", "Account", and what Chinese servers write. "Password for user x" is none.
-_NAME_PROMPT: Final = re.compile(r"user|name|login|account|email|用户|帐号|账号", re.IGNORECASE)
-_PASSWORD_PROMPT: Final = re.compile(r"pass|pwd|secret|密码|授权码", re.IGNORECASE)
+_AUTO: Final[tuple[Mechanism, ...]] = ("plain", "login", "cram-md5")
+_AUTO_IN_PLAIN_TEXT: Final[tuple[Mechanism, ...]] = ("cram-md5", "plain", "login")
 
+# RFC 6750 section 2.1: what may stand behind "Bearer".
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
-class LoginEnd(Enum):
-    """How a try to log in ended."""
+# User name and secret in base64, with all that a mechanism adds to them.
+_MAX_SECRET: Final = MAX_RESPONSE_LINE * 3 // 4 - 64
 
-    IN = auto()
-    REFUSED = auto()
-
-
-class Login(Protocol):
-    """One try to log in: the first line, then for each reply the next line or how it ended."""
-
-    @property
-    def is_cancelled(self) -> bool:
-        """The server asked for more than there is to be said, and was answered with `*`."""
-
-    def first_line(self) -> bytes:
-        """What to send first, with its CRLF."""
-
-    def answer(self, reply: Reply) -> bytes | LoginEnd:
-        """What to send next, with its CRLF, or how it ended."""
-
-
-class LoginMemory:
-    """What a relay has taught us about AUTH LOGIN; lives as long as its pool."""
-
-    __slots__ = ("three_steps",)
-
-    def __init__(self) -> None:
-        self.three_steps = False
-
-
-class AuthLogin:
-    """AUTH LOGIN: with the user name as initial response, or in three steps."""
-
-    __slots__ = (
-        "_gave_password",
-        "_is_first",
-        "_memory",
-        "_password",
-        "_prompts",
-        "_three_steps",
-        "_username",
-        "is_cancelled",
-    )
-
-    def __init__(self, username: str, password: str, memory: LoginMemory) -> None:
-        self._username = _b64(username)
-        self._password = _b64(password)
-        self._memory = memory
-        # Of this try; another one on the same relay may learn it while this one is under way.
-        self._three_steps = memory.three_steps or len(b"AUTH LOGIN " + self._username + b"\r\n") > _MAX_AUTH_LINE
-        self._is_first = True
-        self._prompts = 0
-        self._gave_password = False
-        self.is_cancelled = False
-
-    def first_line(self) -> bytes:
-        return b"AUTH LOGIN\r\n" if self._three_steps else b"AUTH LOGIN " + self._username + b"\r\n"
-
-    def answer(self, reply: Reply) -> bytes | LoginEnd:
-        is_first, self._is_first = self._is_first, False
-        if self.is_cancelled:
-            return LoginEnd.REFUSED
-        if reply.code == 235:
-            return LoginEnd.IN
-        if reply.code == 334:
-            return self._prompt(reply.text)
-        if is_first and 500 <= reply.code <= 504 and not self._three_steps:
-            self._three_steps = self._memory.three_steps = True
-            return b"AUTH LOGIN\r\n"
-        return LoginEnd.REFUSED
-
-    def _prompt(self, text: str) -> bytes:
-        self._prompts += 1
-        if self._prompts > 2 or self._gave_password:
-            self.is_cancelled = True
-            return b"*\r\n"
-        # The first of the three steps is the user name, whatever the prompt says: nothing has been said yet.
-        if asks_for_name(text) or (self._three_steps and self._prompts == 1):
-            return self._username + b"\r\n"
-        self._gave_password = True
-        return self._password + b"\r\n"
-
-
-class AuthPlain:
-    """AUTH PLAIN (RFC 4616): everything in one line, or after an empty prompt if that line would be too long."""
-
-    __slots__ = ("_has_asked", "_is_short", "_response", "is_cancelled")
-
-    def __init__(self, username: str, password: str) -> None:
-        self._response = _b64(f"\0{username}\0{password}")
-        self._is_short = len(b"AUTH PLAIN " + self._response + b"\r\n") <= _MAX_AUTH_LINE
-        self._has_asked = False
-        self.is_cancelled = False
-
-    def first_line(self) -> bytes:
-        return b"AUTH PLAIN " + self._response + b"\r\n" if self._is_short else b"AUTH PLAIN\r\n"
-
-    def answer(self, reply: Reply) -> bytes | LoginEnd:
-        if self.is_cancelled:
-            return LoginEnd.REFUSED
-        if reply.code == 235:
-            return LoginEnd.IN
-        if reply.code != 334:
-            return LoginEnd.REFUSED
-        if self._has_asked:
-            self.is_cancelled = True
-            return b"*\r\n"
-        # A server that overlooked the initial response may ask for it once; one that asks on is not doing PLAIN.
-        self._has_asked = True
-        return self._response + b"\r\n"
-
-
-def asks_for_name(prompt: str) -> bool:
-    """Whether the text of a 334, base64 as it should be or not, asks for a user name."""
-    try:
-        decoded = base64.b64decode(prompt, validate=True).decode("utf-8", "replace")
-    except (binascii.Error, ValueError):
-        decoded = prompt
-    return _NAME_PROMPT.search(decoded) is not None and _PASSWORD_PROMPT.search(decoded) is None
+_REFUSED_HINTS: Final = {
+    "cram-md5": "Check `username` and `password`. A server that keeps only hashes of its passwords offers CRAM-MD5 in "
+    'vain: auth = "plain" then works.',
+    "xoauth2": "The secret in `password` has to be an access token that is still valid, was given to this user and is "
+    "good for sending: its scope is https://mail.google.com/ at Google, https://outlook.office.com/SMTP.Send at "
+    "Microsoft.",
+}
 
 
 def choose_mechanism(
@@ -163,41 +54,120 @@ def choose_mechanism(
 
     `offered` are the words behind AUTH in the answer to EHLO. Nothing secret has been sent when this raises.
     """
-    if settings.auth == "none":
+    auth = settings.auth
+    if auth == "none":
         return None
     if not (is_tls or is_loopback or settings.insecure_auth):
+        what = {"cram-md5": "a digest of the password", "xoauth2": "the access token"}.get(auth, "the password")
         raise _failure(
-            f"{settings.endpoint} would get the password over plain text, which anybody on the way can read.",
+            f"{settings.endpoint} would get {what} over plain text, which anybody on the way can read.",
             'Set tls = "starttls" (port 587) or "implicit" (port 465).',
         )
     names = {name.lower() for name in offered}
-    # PLAIN before LOGIN: it has a standard, and needs one round trip where LOGIN needs two.
-    wanted: tuple[Mechanism, ...] = ("plain", "login") if settings.auth == "auto" else (settings.auth,)
+    auto = _AUTO if is_tls else _AUTO_IN_PLAIN_TEXT
+    wanted = auto if auth == "auto" else (auth,)
     for mechanism in wanted:
         if mechanism in names:
             return mechanism
-    words = " or ".join(f"AUTH {name.upper()}" for name in reversed(wanted))
+    raise _not_offered(settings, wanted, names, is_tls=is_tls)
+
+
+def _not_offered(
+    settings: RelaySettings, wanted: tuple[Mechanism, ...], names: Collection[str], *, is_tls: bool
+) -> RelayFailure:
     if not names:
         hint = 'If it wants no login, set auth = "none".'
         if not is_tls:
             hint = 'It may offer it only over TLS (tls = "starttls"), or want no login at all (auth = "none").'
-        raise _failure(f"{settings.endpoint} offers no AUTH.", hint)
+        return _failure(f"{settings.endpoint} offers no AUTH.", hint)
+    hint = 'auth = "auto" takes what is offered.'
+    if not set(_AUTO).intersection(names):
+        hint = "None of them is one that mailer knows; ask whoever runs the server for another way to log in."
+        if "xoauth2" in names:
+            command = _token_command(settings.username)
+            hint = f'It takes access tokens: auth = "xoauth2", and a command that prints one: {command}.'
+        elif "oauthbearer" in names:
+            hint = "It takes access tokens, but by OAUTHBEARER only; mailer sends them by XOAUTH2."
+    elif wanted == ("xoauth2",):
+        hint = 'It takes no access tokens. With a password that is one: auth = "auto".'
+    *others, last = (name.upper() for name in wanted)
+    words = f"{', '.join(others)} or {last}" if others else last
     known = ", ".join(sorted(name.upper() for name in names))
-    raise _failure(f"{settings.endpoint} does not offer {words}, only {known}.", 'auth = "auto" takes what is offered.')
+    return _failure(f"{settings.endpoint} does not offer AUTH {words}, only {known}.", hint)
 
 
-def new_login(mechanism: Mechanism, username: str, password: str, memory: LoginMemory) -> Login:
-    """A fresh try. Raises RelayFailure for what no server could take."""
-    if "\0" in username or "\0" in password:
+def _nobody(_secret: str) -> None:
+    """Hides nothing."""
+
+
+def new_login(
+    mechanism: Mechanism,
+    username: str,
+    secret: str,
+    memory: LoginMemory,
+    hide: Callable[[str], None] = _nobody,
+) -> Login:
+    """A fresh try. Raises RelayFailure for what no server could take, before anything is said.
+
+    `secret` is the password, or the access token for XOAUTH2. `hide` is told of what else must not be shown, once it
+    is known and before it is said; the secret itself is the caller's to hide.
+    """
+    _check(username, secret, is_token=mechanism == "xoauth2")
+    match mechanism:
+        case "plain":
+            return AuthPlain(username, secret)
+        case "login":
+            return AuthLogin(username, secret, memory)
+        case "cram-md5":
+            return AuthCramMd5(username, secret, hide)
+        case "xoauth2":
+            return AuthXoauth2(username, secret)
+
+
+def _check(username: str, secret: str, *, is_token: bool) -> None:
+    if "\0" in username or "\0" in secret:
         raise _failure("the user name or the password holds a NUL character.", "Check how the secret is stored.")
-    if mechanism == "plain":
-        return AuthPlain(username, password)
-    return AuthLogin(username, password, memory)
+    try:
+        size = len(username.encode("utf-8")) + len(secret.encode("utf-8"))
+    except UnicodeEncodeError:  # without it as the cause: it carries the text
+        size = None
+    if size is None:
+        raise _failure(
+            "the user name or the password is not UTF-8 text, which a login takes alone (RFC 4616 section 2).",
+            "An environment variable holds other bytes if it was set in a terminal of another encoding.",
+        )
+    if size > _MAX_SECRET:
+        raise _failure(
+            f"the user name and the {'access token' if is_token else 'password'} have {size:,} octets together; "
+            f"{_MAX_SECRET:,} is the most that a login can carry (RFC 4954 section 4).",
+            "Check what `password` names: it has to hold the secret and nothing else.",
+        )
+    if is_token and _TOKEN.fullmatch(secret) is None:
+        raise _failure(
+            "what `password` gives is no access token, which has letters, digits and -._~+/ alone, with = at its end.",
+            f"For XOAUTH2 it has to name a command that prints the token and nothing else: {_token_command(username)}.",
+        )
+
+
+def explained(settings: RelaySettings, mechanism: Mechanism, login: Login, failure: RelayFailure) -> RelayFailure:
+    """A login's failure, together with what the mechanism knows of it. It may quote the server: redact it."""
+    if login.is_cancelled:
+        hint = _REFUSED_HINTS["xoauth2"] if mechanism == "xoauth2" else 'Another mechanism may work, such as "plain".'
+        return RelayFailure(
+            f"{settings.endpoint} {login.complaint}.", hint, phase=Phase.AUTH, is_permanent=True, reply=failure.reply
+        )
+    message, hint = failure.message, failure.hint
+    if login.complaint:
+        message = f"{message.removesuffix('.')} ({login.complaint})."
+    if failure.is_permanent:
+        hint = _REFUSED_HINTS.get(mechanism, hint)
+    return RelayFailure(message, hint, phase=failure.phase, is_permanent=failure.is_permanent, reply=failure.reply)
+
+
+def _token_command(username: str | None) -> str:
+    """What an operator may write; how a token is got differs from provider to provider."""
+    return f'password = {{ command = ["oauth2-token", "{username}"] }}'
 
 
 def _failure(message: str, hint: str) -> RelayFailure:
     return RelayFailure(message, hint, phase=Phase.AUTH, is_permanent=True)
-
-
-def _b64(text: str) -> bytes:
-    return base64.b64encode(text.encode("utf-8", "surrogateescape"))

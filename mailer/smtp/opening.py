@@ -9,7 +9,7 @@ from typing import NamedTuple
 from mailer.core.message import Phase
 from mailer.errors import MailerError
 from mailer.redact import Redactor
-from mailer.smtp.auth import Mechanism, choose_mechanism, new_login
+from mailer.smtp.auth import Mechanism, choose_mechanism, explained, new_login
 from mailer.smtp.connection import Connection, Desk
 from mailer.smtp.session import Session
 from mailer.smtp.session_opener import open_session
@@ -78,17 +78,25 @@ async def _log_in(
     )
     if mechanism is None:
         return None
-    username = settings.username or ""
-    password = await _password(settings)
-    for secret in (password, f"\0{username}\0{password}"):
-        shared.redact.add(secret)
+    once = Redactor()  # for what this login alone says: the pool need not remember it
+
+    def hide(secret: str) -> None:
+        once.add(secret)
         if transcript is not None:
             transcript.hide(secret)
-    await connection.log_in(new_login(mechanism, username, password, shared.memory))
+
+    secret = await _secret(settings)
+    shared.redact.add(secret)
+    hide(secret)
+    login = new_login(mechanism, settings.username or "", secret, shared.memory, hide)
+    try:
+        await connection.log_in(login)
+    except RelayFailure as failure:
+        raise without_secrets(explained(settings, mechanism, login, failure), once) from None
     return mechanism
 
 
-async def _password(settings: RelaySettings) -> str:
+async def _secret(settings: RelaySettings) -> str:
     if settings.password is None:
         return ""
     try:

@@ -17,6 +17,7 @@ class Transcript:
     def __init__(self, write: Callable[[str], None]) -> None:
         self._write = write
         self._redact = Redactor()
+        self._last = ""
 
     def hide(self, secret: str) -> None:
         """Never show `secret`, in none of the forms in which it travels."""
@@ -24,16 +25,23 @@ class Transcript:
 
     def client(self, text: str) -> None:
         """A line that we send."""
-        self._write(f"C: {self._redact(text)}")
+        self._line(f"C: {self._redact(text)}")
 
     def server(self, text: str) -> None:
         """What the server sends; of several lines each is written by itself."""
         for line in text.split("\n"):
-            self._write(f"S: {self._redact(line)}")
+            self._line(f"S: {self._redact(line)}")
 
     def note(self, text: str) -> None:
         """What happens beside the lines: TLS begun, a message of so many bytes, the connection lost."""
-        self._write(f"-- {self._redact(text)}")
+        line = f"-- {self._redact(text)}"
+        # How a connection ended is told by it and by whoever opened it, one after the other in the same words.
+        if line != self._last:
+            self._line(line)
+
+    def _line(self, line: str) -> None:
+        self._last = line
+        self._write(line)
 
 
 def shown_reply(reply: Reply) -> str:
@@ -53,4 +61,4 @@ def shown_command(line: bytes, *, is_secret: bool) -> str:
     if text.upper().startswith(_AUTH):
         mechanism, _, response = text[len(_AUTH) :].partition(" ")
         return f"{_AUTH}{mechanism} {MASK}" if response else text
-    return text if text == "*" else MASK
+    return text if text in ("", "*") else MASK
