@@ -164,12 +164,6 @@ def _check_preset(name: str) -> str:
     return name
 
 
-def _check_auth(method: Any) -> Any:
-    if method in ("cram-md5", "xoauth2"):
-        raise WrongValueError(f'"{method}" comes in a later version', 'Use "login", "plain" or "auto".')
-    return method
-
-
 def _check_ehlo_name(name: str) -> str:
     # It is written into a command (RFC 5321 section 4.1.1.1): a domain or an address literal, nothing else.
     if not name.isascii() or not all(char.isalnum() or char in ".-:[]" for char in name) or not name:
@@ -193,7 +187,7 @@ class Relay(Section):
     host: Host
     port: Annotated[int, Field(ge=1, le=65535)]
     tls: Literal["implicit", "starttls", "none"]
-    auth: Annotated[Literal["login", "plain", "none", "auto"], BeforeValidator(_check_auth)]
+    auth: Literal["login", "plain", "cram-md5", "xoauth2", "auto", "none"]
     username: str | None = None
     password: Annotated[Secret, BeforeValidator(parse_secret)] | None = Field(default=None, repr=False)
     insecure_auth: bool = False
@@ -243,6 +237,12 @@ class Relay(Section):
         if self.auth == "none":
             raise WrongValueError(
                 '`username` is set but `auth` is "none"', 'Remove one; auth = "auto" fits any server.'
+            )
+        if self.password is None and self.auth == "xoauth2":
+            raise WrongValueError(
+                '`auth` is "xoauth2" but `password` is not set',
+                "It has to name a command that prints an access token and nothing else, and runs at each login: "
+                f'password = {{ command = ["oauth2-token", "{self.username}"] }}',
             )
         if self.password is None:
             raise WrongValueError(

@@ -310,11 +310,39 @@ def test_what_does_not_go_together_is_refused(read: Load, text: str, message: st
     assert complaint(read, text)[0] == f'config.toml, relay "own": {message}'
 
 
-@pytest.mark.parametrize("method", ["cram-md5", "xoauth2"])
-def test_what_comes_later_is_said_to_come_later(read: Load, method: str) -> None:
-    message, hint = complaint(read, f'{LOGIN}auth = "{method}"\n')
-    assert message == f'config.toml, relay "own", auth: "{method}" comes in a later version.'
-    assert hint == 'Use "login", "plain" or "auto".'
+@pytest.mark.parametrize("method", ["login", "plain", "cram-md5", "xoauth2", "auto"])
+def test_every_way_to_log_in_is_taken(read: Load, method: str) -> None:
+    assert read(f'{LOGIN}auth = "{method}"\n').config.relays[0].auth == method
+    message, hint = complaint(read, f'{RELAY}auth = "{method}"\n')
+    assert message == f'config.toml, relay "own": `auth` is "{method}" but `username` is not set.'
+    assert 'auth = "none"' in hint
+
+
+@pytest.mark.parametrize("method", ["oauthbearer", "CRAM-MD5", "digest-md5", ""])
+def test_any_other_way_to_log_in_is_refused_with_those_there_are(read: Load, method: str) -> None:
+    message, _ = complaint(read, f'{LOGIN}auth = "{method}"\n')
+    assert message == (
+        'config.toml, relay "own", auth: expected "login", "plain", "cram-md5", "xoauth2", "auto" or "none", '
+        f'not "{method}".'
+    )
+
+
+def test_xoauth2_without_a_password_says_what_that_has_to_be(read: Load) -> None:
+    text = RELAY + 'auth = "xoauth2"\nusername = "me@gmail.com"\n'
+    message, hint = complaint(read, text)
+    assert message == 'config.toml, relay "own": `auth` is "xoauth2" but `password` is not set.'
+    example = hint[hint.index("password = ") :]
+    assert example == 'password = { command = ["oauth2-token", "me@gmail.com"] }'
+    assert read(f"{text}{example}\n").config.relays[0].auth == "xoauth2", "what the hint says can be typed"
+
+
+def test_a_preset_may_be_used_with_access_tokens(read: Load) -> None:
+    text = (
+        '[[relay]]\nname = "gmail"\npreset = "gmail"\nauth = "xoauth2"\nusername = "me@gmail.com"\n'
+        'password = { command = ["oauth2-token", "me@gmail.com"] }\n'
+    )
+    relay = read(text).config.relays[0]
+    assert (relay.host, relay.auth, str(relay.password)) == ("smtp.gmail.com", "xoauth2", "command oauth2-token")
 
 
 @pytest.mark.parametrize(
