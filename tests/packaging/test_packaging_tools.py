@@ -134,7 +134,8 @@ def test_as_root_on_debian_servers_are_installed_and_forbidden_to_start(
     assert done.returncode == 0, done.stderr
     code, _, command = (tmp_path / "seen").read_text().partition(" ")
     assert code == "101"  # what a package that asks whether it may start its service is told
-    assert command.endswith("postfix dovecot-imapd dovecot-pop3d dovecot-lmtpd swaks libnet-ssleay-perl\n")
+    dovecot = "dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-submissiond"
+    assert command.endswith(f"postfix {dovecot} swaks libnet-ssleay-perl\n")
     assert list(sbin.iterdir()) == []
     assert not list(tmp_path.glob("tmp.*"))
 
@@ -185,7 +186,7 @@ def test_where_all_is_there_nothing_is_done(programs: Path, sbin: Path, environ:
     put(programs, "swaks", 'echo "TLS supported"')
     libraries = sbin.parent / "lib" / "dovecot"
     libraries.mkdir(parents=True)
-    for name in ("imap", "pop3", "lmtp"):
+    for name in ("imap", "pop3", "lmtp", "submission"):
         put(libraries, name)
     done = run("install-servers", path=programs, environ=environ)
     assert (done.returncode, done.stderr) == (0, "")

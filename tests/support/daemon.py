@@ -146,7 +146,8 @@ def own_address() -> str:
 
 def free_ports(address: str, count: int) -> list[int]:
     """Ports of `address` that nothing listens on. Nobody else binds to the address, so they stay free."""
-    sockets = [socket.create_server((address, 0)) for _ in range(count)]
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sockets = [socket.create_server((address, 0), family=family) for _ in range(count)]
     try:
         return [int(each.getsockname()[1]) for each in sockets]
     finally:

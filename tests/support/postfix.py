@@ -46,6 +46,7 @@ trace      unix       - - n - 0 bounce
 tlsmgr     unix       - - n 1000? 1 tlsmgr
 smtp       unix       - - n - - smtp
 lmtp       unix       - - n - - lmtp
+virtual    unix       - n n - - virtual
 error      unix       - - n - - error
 retry      unix       - - n - - error
 proxymap   unix       - - n - - proxymap
@@ -117,9 +118,9 @@ def inline_map(entries: Mapping[str, str]) -> str:
     return "inline:{" + ", ".join(f"{{ {key} = {value} }}" for key, value in entries.items()) + "}"
 
 
-def text_map(file: Path, keys: Sequence[str]) -> str:
+def text_map(file: Path, keys: Sequence[str], value: str = "OK") -> str:
     """A look-up table in `file` in which `keys` are known: one a line, as an administrator keeps it."""
-    _write_old(file, "".join(f"{key} OK\n" for key in keys))
+    _write_old(file, "".join(f"{key} {value}\n" for key in keys))
     return f"texthash:{file}"
 
 
@@ -149,7 +150,8 @@ def _make_folder(folder: Path, mode: int, user: str, group: str | None = None) -
 def _smtp_services(services: Mapping[Place, Mapping[str, str]]) -> str:
     lines = []
     for (address, port), settings in services.items():
-        lines.append(f"{address}:{port} inet n - n - - smtpd\n")
+        host = f"[{address}]" if ":" in address else address
+        lines.append(f"{host}:{port} inet n - n - - smtpd\n")
         lines += [f"  -o {{ {key} = {value} }}\n" for key, value in settings.items()]
     return "".join(lines)
 

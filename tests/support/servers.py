@@ -18,7 +18,7 @@ STRICT: Final = "MAILER_REQUIRE_SERVERS"
 PLACES: Final = ("/usr/sbin", "/usr/local/sbin", "/sbin")
 
 PACKAGES: Final[Mapping[str, str]] = {
-    "dovecot": "dovecot-imapd dovecot-pop3d dovecot-lmtpd",
+    "dovecot": "dovecot-imapd dovecot-pop3d dovecot-lmtpd dovecot-submissiond",
     "postconf": "postfix",
     "postfix": "postfix",
     "postmap": "postfix",
