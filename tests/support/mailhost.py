@@ -3,7 +3,7 @@
     mailer ──submission──▶ smtp.qq.test ──SMTP──▶ mx.163.test ──LMTP──▶ Dovecot ──POP3, IMAP──▶ the test
               AUTH, TLS      (Postfix)             (Postfix)
 
-smtp.qq.test is the sender's provider. It takes mail for those who log in (AUTH LOGIN or PLAIN, asked of Dovecot) with
+smtp.qq.test is the sender's provider. It takes mail for those who log in (any AUTH we know, asked of Dovecot) with
 STARTTLS on one port and TLS from the first byte on the other, lets everyone write under his own address only, and
 refuses at RCPT what it knows to be wrong, so that mailer sees it. mx.163.test is the recipients' provider; what it
 refuses comes back to the sender's mailbox as a bounce, as it would from the real one.
