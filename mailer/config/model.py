@@ -7,6 +7,7 @@ alias is. A check that needs more than one key stands in the section it is about
 from __future__ import annotations
 
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -22,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from mailer.config.addresses import EhloName, SourceAddress, ip_version
 from mailer.config.presets import preset, preset_names
 from mailer.config.secrets import Secret, parse_secret
 from mailer.config.values import (
@@ -164,13 +166,6 @@ def _check_preset(name: str) -> str:
     return name
 
 
-def _check_ehlo_name(name: str) -> str:
-    # It is written into a command (RFC 5321 section 4.1.1.1): a domain or an address literal, nothing else.
-    if not name.isascii() or not all(char.isalnum() or char in ".-:[]" for char in name) or not name:
-        raise WrongValueError('expected a host name such as "mail.example.com"')
-    return name
-
-
 def _check_sender(sender: str) -> str:
     try:
         address_key("x" + sender if sender.startswith("@") else sender)
@@ -194,11 +189,16 @@ class Relay(Section):
     senders: Annotated[tuple[Annotated[str, AfterValidator(_check_sender)], ...], Field(strict=False)] = ()
     max_connections: Annotated[int, Field(ge=1, le=1000)] = 4
     messages_per_connection: Annotated[int, Field(ge=1)] = 100
+    pipelining: Literal["auto", "off"] = "auto"
+    chunking: Literal["auto", "off"] = "auto"
     rate: RateValue | None = None
     daily_limit: Annotated[int, Field(ge=1)] | None = None
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     ca_file: FilePath = None
-    ehlo_name: Annotated[str, AfterValidator(_check_ehlo_name)] | None = None
+    client_cert: FilePath = None
+    client_key: FilePath = None
+    source_address: SourceAddress | None = None
+    ehlo_name: EhloName | None = None
     connect_timeout: Annotated[Duration, duration_within(not_zero=True)] = timedelta(seconds=30)
 
     @model_validator(mode="before")
@@ -259,6 +259,21 @@ class Relay(Section):
             raise WrongValueError(f'`username` is "{self.username}"; expected the whole address, with its "@"')
         return self
 
+    @model_validator(mode="after")
+    def _check_connecting(self) -> Self:
+        if self.client_key is not None and self.client_cert is None:
+            raise WrongValueError("`client_key` is set but `client_cert` is not", "A key alone proves nothing.")
+        if self.client_cert is not None and self.tls == "none":
+            raise WrongValueError(
+                '`client_cert` is set but `tls` is "none"', 'Only TLS can show it: set tls = "starttls" or "implicit".'
+            )
+        if self.source_address is not None and ip_version(self.host) not in (None, ip_version(self.source_address)):
+            raise WrongValueError(
+                f"`source_address` is {self.source_address} and `host` is {self.host}",
+                "IPv4 cannot reach IPv6, nor the other way round: both have to be of one kind.",
+            )
+        return self
+
     @property
     def is_personal(self) -> bool:
         """The mailbox of one person, by its preset."""
@@ -314,14 +329,9 @@ class Config(Section):
 
 def is_loopback(host: str) -> bool:
     """Whether what is sent to `host` stays on this machine."""
-    from ipaddress import ip_address
-
     if host.lower().rstrip(".") == "localhost":
         return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return ip_version(host) is not None and ip_address(host).is_loopback
 
 
 def suggested_variable(relay_name: str) -> str:

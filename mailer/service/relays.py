@@ -28,7 +28,12 @@ def relay_settings(relay: Relay) -> RelaySettings:
         insecure_auth=relay.insecure_auth,
         max_connections=relay.max_connections,
         messages_per_connection=relay.messages_per_connection,
+        pipelining=relay.pipelining,
+        chunking=relay.chunking,
         ca_file=relay.ca_file,
+        client_cert=relay.client_cert,
+        client_key=relay.client_key,
+        source_address=relay.source_address,
         ehlo_name=relay.ehlo_name,
         connect_timeout_s=relay.connect_timeout.total_seconds(),
     )

@@ -109,7 +109,9 @@ def test_what_is_commented_out_shows_the_default_where_there_is_one(section: str
 
 def test_the_words_that_a_key_may_have_are_those_of_the_model() -> None:
     # `# debug | info | …` behind a key: each word of the model is offered, and no other.
-    for section, key in (("log", "level"), ("log", "format"), ("relay", "tls"), ("relay", "auth")):
+    keys = [("log", "level"), ("log", "format")]
+    keys += [("relay", key) for key in ("tls", "auth", "pipelining", "chunking")]
+    for section, key in keys:
         [line] = [line for line in lines()[section] if re.match(rf"(# )?{key} = ", line)]
         annotation = models()[section].model_fields[key].annotation
         offered = {part.split(":")[0].split("(")[0].strip() for part in line.split("#")[-1].split("|")}

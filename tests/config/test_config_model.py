@@ -143,12 +143,6 @@ def test_anything_else_is_no_host(read: Load, given: str) -> None:
     assert ("port has a key of its own" in hint) == (":" in given)
 
 
-@pytest.mark.parametrize("name", ["a b", "a\\r\\nRSET", "", "é.example"])
-def test_what_is_written_into_ehlo_is_a_host_name(read: Load, name: str) -> None:
-    message, _ = complaint(read, f'{RELAY}ehlo_name = "{name}"\n')
-    assert 'ehlo_name: expected a host name such as "mail.example.com"' in message
-
-
 # Sections
 
 
