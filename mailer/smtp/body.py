@@ -25,10 +25,8 @@ MOST_REMEMBERED_BYTES: Final = 64 * 1024 * 1024
 
 # RFC 5321 section 4.5.3.1.6: 1000 octets with the CRLF, an added dot not counted.
 LONGEST_LINE_BYTES: Final = 998
-_LONGEST: Final = LONGEST_LINE_BYTES + 2
 
 _DOT: Final = 0x2E
-_LF: Final = 0x0A
 _LINE_END: Final = re.compile(rb"\r\n|\r|\n")
 
 
@@ -66,6 +64,13 @@ class Stuffer:
 
     def fit(self, chunks: Sequence[bytes]) -> Body:
         """The body made of `chunks`. Raises Misfit for a line that is too long."""
+        if sum(map(len, chunks)) < REMEMBERED_BYTES:
+            whole = b"".join(chunks)
+            if _is_plain(whole):
+                return Body([whole], len(whole), is_dotted=False)
+        return self._fit(chunks)
+
+    def _fit(self, chunks: Sequence[bytes]) -> Body:
         parts: list[bytes] = []
         size = 0
         line = 0  # octets of the line that the chunks so far have left open
@@ -75,7 +80,7 @@ class Stuffer:
             stuffed = look.stuffed
             if stuffed is None:
                 return _made_clean(chunks)
-            if look.has_long_line or line + look.head > _LONGEST:
+            if look.has_long_line or line + look.head > LONGEST_LINE_BYTES + 2:
                 raise _too_long(chunks)
             if not line and chunk[0] == _DOT:
                 parts.append(b".")
@@ -88,7 +93,7 @@ class Stuffer:
         if line:
             parts.append(b"\r\n")
             size += 2
-            if line + 2 > _LONGEST:
+            if line + 2 > LONGEST_LINE_BYTES + 2:
                 raise _too_long(chunks)
         return Body(parts, size, is_dotted)
 
@@ -132,6 +137,18 @@ def _joined(chunks: Sequence[bytes]) -> Sequence[bytes]:
     return joined
 
 
+def _is_plain(whole: bytes) -> bool:
+    """Whether it can go as it is: complete lines that end in CRLF, none too long, none with a dot in front.
+
+    That is how messages are composed. For small ones it is the quickest way to be sure.
+    """
+    if not whole.endswith(b"\r\n") or whole[0] == _DOT or b"\r\n." in whole:
+        return False
+    lines = whole.splitlines()
+    # All that splitlines took away must have been two octets each time.
+    return len(b"".join(lines)) + 2 * len(lines) == len(whole) and max(map(len, lines)) <= LONGEST_LINE_BYTES
+
+
 def _look_at(chunk: bytes) -> _Look:
     ends = chunk.count(b"\r\n")
     if chunk.count(b"\n") != ends or chunk.count(b"\r") != ends:
@@ -151,7 +168,7 @@ def _has_long_line(chunk: bytes, at: int, end: int) -> bool:
     lines as fit into one.
     """
     while at < end:
-        behind = chunk.rfind(b"\n", at, at + _LONGEST) + 1
+        behind = chunk.rfind(b"\n", at, at + LONGEST_LINE_BYTES + 2) + 1
         if not behind:
             return True
         at = behind

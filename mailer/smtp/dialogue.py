@@ -296,7 +296,8 @@ class Dialogue(Generic[T]):
                 self._out_of_step(command, reply, events)
                 return
             line.popleft()
-            self._make(move, command, reply, events)
+            if move is not Move.SKIP:
+                self._make(move, command, reply, events)
             return
         transfer = self._transfers[0]
         rows = _AFTER if transfer.refusal is None else _AFTER_REFUSAL
@@ -306,17 +307,17 @@ class Dialogue(Generic[T]):
             return
         line.popleft()
         transfer.left -= 1
-        self._make_of(transfer, move, command, reply, events)
+        if move is not Move.NEXT or self.mode is Mode.STEP:
+            self._make_of(transfer, move, command, reply, events)
 
     def _make_of(self, transfer: T, move: Move, command: Command, reply: Reply, events: list[Event[T]]) -> None:
         """A move about a message."""
         match move:
-            case Move.NEXT:
-                if self.mode is Mode.STEP:
-                    following = Command.RCPT if command is Command.MAIL else Command.DATA
-                    self._say(transfer, following, transfer.rcpt if following is Command.RCPT else b"DATA\r\n")
             case Move.TAKEN:
-                self._decide(transfer, Refusal(PHASE[command], reply), events)
+                self._decide(transfer, Refusal(Phase.END_OF_DATA, reply), events)
+            case Move.NEXT:
+                following = Command.RCPT if command is Command.MAIL else Command.DATA
+                self._say(transfer, following, transfer.rcpt if following is Command.RCPT else b"DATA\r\n")
             case Move.GIVE_BODY:
                 self.body_of = transfer
                 if command is Command.NOOP:

@@ -44,8 +44,8 @@ def transaction(
             f"the message has {size_bytes:,} bytes, and relay {settings.name} takes at most {limit:,} (its SIZE limit)"
         )
     parameters = f" SIZE={size_bytes}" if features.has_size else ""
-    address = utf8_address or next((each for each in (recipient, sender) if not each.isascii()), None)
-    if address is not None:
+    if utf8_address is not None or not (sender.isascii() and recipient.isascii()):
+        address = utf8_address or (sender if recipient.isascii() else recipient)
         if not features.has_smtputf8:
             raise Misfit(
                 f"the address {address} has letters beyond ASCII before its @, "
@@ -54,5 +54,5 @@ def transaction(
         # RFC 6531 wants both (section 1.2), although a body that is 7-bit does not need the first (section 3.6): the
         # header is 8-bit, and a server that knows only the older extension must not clear its eighth bits. Who offers
         # SMTPUTF8 must offer 8BITMIME (section 3.1, 8); one that does not would refuse the word.
-        parameters += " BODY=8BITMIME SMTPUTF8" if "8BITMIME" in features.extensions else " SMTPUTF8"
+        parameters += " BODY=8BITMIME SMTPUTF8" if features.has_8bitmime else " SMTPUTF8"
     return Transaction(f"MAIL FROM:<{sender}>{parameters}\r\n".encode(), f"RCPT TO:<{recipient}>\r\n".encode())

@@ -7,6 +7,7 @@ nothing is read after it, for where the next reply begins cannot be known.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from mailer.core.reply import Reply
@@ -18,6 +19,9 @@ MAX_REPLY_BYTES: Final = 32 * 1024
 _LINE: Final = re.compile(rb"([1-5][0-9][0-9])(?:([ -])(.*))?", re.DOTALL)
 # RFC 2034 section 4: class, subject, detail in front of the text; the class repeats the first digit of the code.
 _ENHANCED: Final = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)", re.ASCII)
+# Most replies are those of the message before: the same few short lines.
+_SHORT: Final = 80
+_KNOWN: Final = 256
 _REPLACEMENT: Final = "\ufffd"
 
 
@@ -44,17 +48,20 @@ class ReplyParser:
         replies: list[Reply] = []
         if self.error is not None:
             return replies
-        buffer = self._partial + data if self._partial else data
-        start = 0
-        while (end := buffer.find(b"\n", start)) >= 0:
-            self._size += end + 1 - start
-            reply = self._line(buffer[start:end])
-            start = end + 1
+        lines = (self._partial + data if self._partial else data).split(b"\n")
+        self._partial = lines.pop()
+        for line in lines:
+            if not self._lines and len(line) <= _SHORT:
+                known = _whole_reply(line)
+                if known is not None:
+                    replies.append(known)
+                    continue
+            self._size += len(line) + 1
+            reply = self._line(line)
             if reply is not None:
                 replies.append(reply)
             elif self.error is not None:
                 return replies
-        self._partial = buffer[start:]
         if self._size + len(self._partial) > MAX_REPLY_BYTES:
             self._too_long()
         return replies
@@ -84,6 +91,15 @@ class ReplyParser:
 
     def _too_long(self) -> None:
         self.error = OutOfStep(f"the server sent a reply of more than {MAX_REPLY_BYTES // 1024} KiB")
+
+
+@lru_cache(maxsize=_KNOWN)
+def _whole_reply(line: bytes) -> Reply | None:
+    """The reply that is one line, or None if it is the beginning of a longer one, or none."""
+    found = _LINE.fullmatch(line.removesuffix(b"\r"))
+    if found is None or found[2] == b"-":
+        return None
+    return _reply(int(found[1]), [_words(found[3] or b"")])
 
 
 def reply_of(code: int, message: str) -> Reply:

@@ -10,41 +10,37 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from mailer.core.reply import Reply
 from mailer.smtp.reply_parser import ReplyParser
 from mailer.smtp.trouble import OutOfStep
 
 
-@dataclass(frozen=True, slots=True)
 class Features:
     """What the server said it can do (RFC 5321 section 4.1.1.1)."""
 
-    extensions: Mapping[str, str]
-    """Keyword in upper case to its parameters."""
+    __slots__ = ("auth", "extensions", "has_8bitmime", "has_size", "has_smtputf8", "size_limit")
 
-    @property
-    def auth(self) -> tuple[str, ...]:
+    def __init__(self, extensions: Mapping[str, str]) -> None:
+        self.extensions: Final = extensions
+        """Keyword in upper case to its parameters."""
+        self.auth: Final = tuple(extensions.get("AUTH", "").upper().split())
         """Mechanisms in upper case. `AUTH=LOGIN`, as some old servers write it, counts."""
-        return tuple(self.extensions.get("AUTH", "").upper().split())
-
-    @property
-    def size_limit(self) -> int | None:
-        """The largest message in octets, or None if there is none that is known (RFC 1870 section 4)."""
-        words = self.extensions.get("SIZE", "").split()
-        return int(words[0]) or None if words and words[0].isascii() and words[0].isdigit() else None
-
-    @property
-    def has_size(self) -> bool:
+        self.has_size: Final = "SIZE" in extensions
         """Whether MAIL may say how large a message is."""
-        return "SIZE" in self.extensions
-
-    @property
-    def has_smtputf8(self) -> bool:
+        self.size_limit: Final = _size_limit(extensions.get("SIZE", "").split())
+        """The largest message in octets, or None if there is none that is known (RFC 1870 section 4)."""
+        self.has_smtputf8: Final = "SMTPUTF8" in extensions
         """Whether addresses may hold letters beyond ASCII (RFC 6531)."""
-        return "SMTPUTF8" in self.extensions
+        self.has_8bitmime: Final = "8BITMIME" in extensions
+        """Whether MAIL may say that there are octets with the eighth bit (RFC 6152)."""
+
+
+def _size_limit(words: Sequence[str]) -> int | None:
+    return int(words[0]) or None if words and words[0].isascii() and words[0].isdigit() else None
 
 
 def extensions_in(reply: Reply) -> dict[str, str]:

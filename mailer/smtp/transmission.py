@@ -26,7 +26,7 @@ from mailer.core.message import FIRST_LINE, Ending, Phase, Result
 from mailer.core.progress import Step
 from mailer.core.reply import Reply
 from mailer.errors import MailerError
-from mailer.smtp.body import PIECE_BYTES, in_pieces
+from mailer.smtp.body import PIECE_BYTES, Body, in_pieces
 from mailer.smtp.deadline import Deadline
 from mailer.smtp.delivery import Delivery
 from mailer.smtp.dialogue import Dialogue, Transfer, Write
@@ -148,7 +148,8 @@ class Transmission:
         outgoing = self._dialogue.body_of
         if outgoing is None or len(outgoing.pieces) != 1:
             return False
-        self._dialogue.end(bytes(outgoing.pieces.pop()))
+        last = outgoing.pieces.pop()
+        self._dialogue.end(last if isinstance(last, bytes) else bytes(last))
         return True
 
     def begin(self, delivery: Delivery) -> bool:
@@ -168,21 +169,28 @@ class Transmission:
             self._tell(delivery, begun_at_us, Ending.LOST, Phase.MAIL, None, f"internal error: {type(error).__name__}")
             raise
         dialogue = self._dialogue
-        parts, size = body.parts, body.size_bytes
-        # A chunk goes out whole before anybody knows whether its recipient is taken: only small ones do. And it is the
-        # text as it is, so one with dots added goes as DATA.
-        as_chunk = dialogue.mode is Mode.CHUNKED and not body.is_dotted and 0 < size < PIECE_BYTES
-        if as_chunk and not dialogue.is_proven:
-            whole = b"".join(parts)
-            as_chunk = whole.startswith(FIRST_LINE) and size > len(FIRST_LINE)
-            parts, size = [whole[len(FIRST_LINE) :]] if as_chunk else parts, size - len(FIRST_LINE)
+        as_chunk, parts, size = self._framed(body)
         outgoing = Outgoing(delivery, mail, rcpt, as_chunk=as_chunk)
         outgoing.begun_at_us = begun_at_us
         outgoing.is_ahead = bool(dialogue.transfers)
-        outgoing.size_bytes = body.size_bytes
-        outgoing.pieces = in_pieces([b"BDAT %d LAST\r\n" % size, *parts] if as_chunk else [*parts, _DOT])[::-1]
+        outgoing.size_bytes = size
+        outgoing.pieces = [b"".join(parts)] if size < PIECE_BYTES else in_pieces(parts)[::-1]
         dialogue.begin(outgoing)
         return True
+
+    def _framed(self, body: Body) -> tuple[bool, list[bytes], int]:
+        """Whether it goes as a chunk, with what is put around it, and its size."""
+        parts, size, is_dotted = body
+        # A chunk goes out whole before anybody knows whether its recipient is taken: only small ones do. And it is the
+        # text as it is, so one with dots added goes as DATA.
+        if self._dialogue.mode is not Mode.CHUNKED or is_dotted or not len(FIRST_LINE) < size < PIECE_BYTES:
+            return False, [*parts, _DOT], size
+        if self._dialogue.is_proven:
+            return True, [b"BDAT %d LAST\r\n" % size, *parts], size
+        whole = b"".join(parts)
+        if not whole.startswith(FIRST_LINE):
+            return False, [whole, _DOT], size
+        return True, [b"BDAT %d LAST\r\n" % (size - len(FIRST_LINE)), whole[len(FIRST_LINE) :]], size
 
     def write(self) -> str | None:
         """Write what the dialogue has to say, or else a piece of a body; only while `has_write`.
@@ -236,7 +244,7 @@ class Transmission:
                 started_at_us=begun_at_us,
                 duration_us=max(0, self._clock() - begun_at_us),  # the wall clock may have been put back
                 tls=self._tls,
-                note=self._redact(note),
+                note=self._redact(note) if note else note,
             )
         )
 

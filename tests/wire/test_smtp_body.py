@@ -159,7 +159,7 @@ def test_what_it_remembers_is_bounded() -> None:
     assert len(stuffer._remembered) == MOST_REMEMBERED
 
 
-@pytest.mark.parametrize("line", [b"x" * 76 + b"\r\n", b".\r\n"], ids=["as it is", "with dots to double"])
+@pytest.mark.parametrize("line", [b"x" * 76 + b"\r\n", b"." * 76 + b"\r\n"], ids=["as it is", "with dots to double"])
 def test_large_attachments_of_campaigns_that_are_over_do_not_stay_in_memory(line: bytes) -> None:
     stuffer = Stuffer()
     size = MOST_REMEMBERED_BYTES // 8
