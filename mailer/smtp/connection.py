@@ -291,7 +291,8 @@ class Connection(asyncio.Protocol):
         self._is_gone = True
         self._is_resting = False
         note, reply, cause = self._read_rest(note, reply, cause)
-        if self._transcript is not None and not self._is_quitting:
+        is_logging_in = self._login is not None and not self._login.done()
+        if self._transcript is not None and not (self._is_quitting or is_logging_in):  # who logs in tells how it ended
             self._transcript.note(note)
         dialogue = self._dialogue
         is_blamed = blame(dialogue, cause, self._trust, note)
