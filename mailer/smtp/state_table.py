@@ -4,7 +4,7 @@
 was written ahead is answered all the same (RFC 2920 section 3.1), and `AFTER_REFUSAL` says what those answers lead to.
 A pair that stands in neither is out of step: the conversation ends there, and no byte behind it is read.
 
-`python -m mailer.smtp.state_table` draws both as docs/dialogue.md has them.
+`tools/draw-dialogue` draws docs/dialogue.md from both.
 """
 
 from __future__ import annotations

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import json
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import click
@@ -53,6 +56,12 @@ def names(requirements: list[str]) -> set[str]:
 
 def test_the_list_of_commands_is_that_of_the_help() -> None:
     assert [tuple(row) for row in rows(COMMANDS)] == [(f"`{words}`", said) for words, said in commands(root())]
+
+
+def test_the_conversation_is_drawn_from_its_tables(tmp_path: Path) -> None:
+    drawn = tmp_path / "dialogue.md"
+    subprocess.run([sys.executable, ROOT / "tools" / "draw-dialogue", drawn], check=True, cwd=ROOT)
+    assert drawn.read_text("utf-8") == (ROOT / "docs" / "dialogue.md").read_text("utf-8")
 
 
 def test_the_list_of_schemas_is_that_of_the_folder() -> None:
