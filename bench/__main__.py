@@ -1,24 +1,30 @@
-"""All benchmarks, or those that are named: `python -m bench send store`."""
+"""All benchmarks, or those that are named: `python -m bench send store`.
+
+Options go to the benchmark behind whose name they stand: `python -m bench wire --quick`.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
+from itertools import takewhile
 
-HERE = Path(__file__).parent
+BENCHMARKS = ("send", "store", "wake", "wire")
 
 
 def main() -> int:
-    known = sorted(path.stem for path in HERE.glob("*.py") if not path.stem.startswith("_"))
-    wanted = sys.argv[1:] or known
-    unknown = [name for name in wanted if name not in known]
+    named = list(takewhile(lambda word: not word.startswith("-"), sys.argv[1:]))
+    options = sys.argv[1 + len(named) :]
+    unknown = [name for name in named if name not in BENCHMARKS]
     if unknown:
-        print(f"there is no benchmark {unknown[0]}; there are: {', '.join(known)}", file=sys.stderr)
+        print(f"there is no benchmark {unknown[0]}; there are: {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
-    for name in wanted:
+    if options and len(named) != 1:
+        print(f"{options[0]}: name the one benchmark that it is for before it", file=sys.stderr)
+        return 2
+    for name in named or BENCHMARKS:
         print(f"── {name}", flush=True)
-        code = subprocess.call([sys.executable, str(HERE / f"{name}.py")])
+        code = subprocess.call([sys.executable, "-m", f"bench.{name}", *options])
         if code:
             return code
     return 0

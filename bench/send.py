@@ -1,6 +1,6 @@
 """How fast a campaign is queued, and how fast it goes out, beside aiosmtplib without a queue: one run, one table.
 
-    python bench/send.py [--messages 10000] [--rounds 3] [--connections 20]
+    python -m bench send [--messages 10000] [--rounds 3] [--connections 20]
 
 Every contender sends the same work into Postfix's smtp-sink: personalised text and HTML of about 4 KB, one recipient
 each. aiosmtplib gets ready-made bytes and keeps nothing; mailer reads a CSV, queues it in SQLite (synchronous = full,
@@ -11,19 +11,14 @@ the ratio to aiosmtplib. Times are of whole processes, starting included; the ti
 from __future__ import annotations
 
 import argparse
-import asyncio
-import contextlib
 import os
-import shutil
-import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from bench._processes import ROOT, Measured, smtp_sink, timed
 
 SENDER = "news@sender.test"
 # With the headers and both parts as they are encoded, about 4 KB a message.
@@ -50,49 +45,6 @@ messages_per_connection = 1000000
 """
 
 
-@dataclass(frozen=True)
-class Measured:
-    """One run of one contender."""
-
-    seconds: float
-    cpu_seconds: float
-    peak_mb: float
-
-
-@contextlib.contextmanager
-def smtp_sink() -> Iterator[int]:
-    """Postfix's sink on a free port."""
-    program = shutil.which("smtp-sink", path=os.environ.get("PATH", "") + ":/usr/sbin")
-    if program is None:
-        sys.exit("smtp-sink is missing: it comes with Postfix (apt-get install postfix).")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    user = ["-u", "nobody"] if os.getuid() == 0 else []
-    with subprocess.Popen([program, *user, f"127.0.0.1:{port}", "1000"]) as sink:
-        for _ in range(200):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            time.sleep(0.02)
-        try:
-            yield port
-        finally:
-            sink.terminate()
-
-
-def timed(command: list[str], folder: Path) -> Measured:
-    """Run to the end; wall time, CPU time and peak memory of the process and its children."""
-    began = time.perf_counter()
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        sys.exit(f"{command} ended with {process.returncode}")
-    cpu = usage.ru_utime + usage.ru_stime
-    return Measured(seconds, cpu, usage.ru_maxrss / 1024)
-
-
 def mailer(*args: str) -> list[str]:
     return [sys.executable, "-m", "mailer", *args]
 
@@ -109,11 +61,9 @@ def fsync_ms(folder: Path) -> float:
     return statistics.median(times)
 
 
-async def aiosmtplib_alone(port: int, messages: int, connections: int) -> None:
-    """The contender without a queue: ready-made bytes, one connection a task."""
-    import aiosmtplib
-
-    body = (
+def ready_made() -> bytes:
+    """The same message for everybody, for the contender that composes none."""
+    return (
         f"From: {SENDER}\r\nTo: someone@example.test\r\nSubject: news\r\nMIME-Version: 1.0\r\n"
         'Content-Type: multipart/alternative; boundary="b"\r\n\r\n--b\r\nContent-Type: text/plain\r\n\r\n'
         + TEXT.replace("\n", "\r\n")
@@ -121,16 +71,6 @@ async def aiosmtplib_alone(port: int, messages: int, connections: int) -> None:
         + HTML.replace("\n", "\r\n")
         + "\r\n--b--\r\n"
     ).encode()
-    left = iter(range(messages))
-
-    async def send() -> None:
-        client = aiosmtplib.SMTP(hostname="127.0.0.1", port=port, start_tls=False)
-        await client.connect()
-        for n in left:
-            await client.sendmail(SENDER, [f"user{n}@example.test"], body)
-        await client.quit()
-
-    await asyncio.gather(*(send() for _ in range(connections)))
 
 
 def main() -> None:
@@ -143,7 +83,13 @@ def main() -> None:
     if options.alone:
         import uvloop
 
-        uvloop.run(aiosmtplib_alone(options.alone, options.messages, options.connections))
+        from bench._aiosmtplib import aiosmtplib_alone
+
+        uvloop.run(
+            aiosmtplib_alone(
+                options.alone, SENDER, ready_made(), messages=options.messages, connections=options.connections
+            )
+        )
         return
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as place, smtp_sink() as port:
         folder = Path(place)
@@ -165,11 +111,11 @@ def one_round(folder: Path, port: int, options: argparse.Namespace) -> dict[str,
         "--html", "body.html", "--recipients", "list.csv",
     )  # fmt: skip
     alone = [
-        sys.executable, __file__, "--alone", str(port),
+        sys.executable, "-m", "bench.send", "--alone", str(port),
         "--messages", str(options.messages), "--connections", str(options.connections),
     ]  # fmt: skip
     return {
-        "aiosmtplib on uvloop, no queue": timed(alone, folder),
+        "aiosmtplib on uvloop, no queue": timed(alone, ROOT),
         "mailer campaign queue": timed(queue, folder),
         "mailer worker --until-empty": timed(mailer("worker", "--until-empty", "--no-wait"), folder),
     }

@@ -1,6 +1,6 @@
 """The store by itself: how fast messages are claimed and recorded, loaded and shown. Prints one table a part.
 
-    python bench/store.py [--quick] [--folder DIR]
+    python -m bench store [--quick] [--folder DIR]
 
 Absolute figures depend on the machine and its disk (the time of an fsync is printed beside them); compare those of one
 run with one another. `sqlite3` is the same claiming and recording in one statement a step on the connection itself, so

@@ -1,6 +1,6 @@
 """How soon an idle worker starts on a newly queued message: from the commit that releases it to its MAIL command.
 
-    python bench/wake.py [--times 20]
+    python -m bench wake [--times 20]
 
 Each time the worker has no open connection, so connecting and logging in are included.
 """
