@@ -10,6 +10,7 @@ from typing import Final
 
 import pytest
 from support.cli import Cli, validate
+from support.scripted_server import BYE, scripted_server
 from support.store import Clock, open_store, register
 
 from mailer.demo.account import Account
@@ -100,14 +101,74 @@ def test_no_relay_is_no_error_for_the_list_and_one_for_the_check(tmp_path: Path)
 # check
 
 
+def steps_of(shown: str) -> dict[str, str]:
+    """What stands below the name of the relay: what, and what was found."""
+    pairs = [line.strip().split("  ", 1) for line in shown.splitlines()[1:]]
+    return {what: found.strip() for what, found in pairs}
+
+
 def test_a_relay_that_works_is_shown_step_by_step(tmp_path: Path, open_port: int) -> None:
     ran = configure(tmp_path, open_port)("relay", "check").ok()
-    steps = dict(line.strip().split("  ", 1) for line in ran.stdout.splitlines()[1:])
-    assert steps["connected to"].strip() == f"127.0.0.1:{open_port}: demo.example mailer demo, delivers nowhere"
-    assert steps["AUTH offered"].strip() == "LOGIN"
-    assert steps["logged in"].strip() == "as demo@example.com with AUTH LOGIN"
-    assert steps["SIZE"].strip() == "messages up to 33.6 MB"
-    assert steps["PIPELINING"].strip() == "no"
+    steps = steps_of(ran.stdout)
+    assert steps["connected to"] == f"127.0.0.1:{open_port}: demo.example mailer demo, delivers nowhere"
+    assert steps["AUTH offered"] == "LOGIN"
+    assert steps["logged in"] == "as demo@example.com with AUTH LOGIN"
+    assert steps["SIZE"] == "messages up to 33.6 MB"
+    assert steps["PIPELINING"] == "no"
+
+
+EXTENSIONS: Final = "S: 220 here\nC: EHLO *\nS: 250-here | 250-STARTTLS | 250-PIPELINING | 250 CHUNKING\n"
+
+
+def plain(folder: Path, port: int, *lines: str, host: str = "127.0.0.1") -> Cli:
+    """mailer with a relay that wants no login."""
+    settings = [f'name = "own"\nhost = "{host}"\nport = {port}\ntls = "none"', *lines]
+    (folder / "config.toml").write_text("[[relay]]\n" + "\n".join(settings) + "\n")
+    return Cli(folder)
+
+
+def test_what_is_offered_is_shown_with_what_becomes_of_it(tmp_path: Path) -> None:
+    with scripted_server(EXTENSIONS + BYE) as server:
+        shown = steps_of(plain(tmp_path, server.port)("relay", "check").ok().stdout)
+        off = steps_of(plain(tmp_path, server.port, 'pipelining = "off"')("relay", "check").ok().stdout)
+        document = plain(tmp_path, server.port, 'chunking = "off"')("relay", "check", "--json").ok().json
+    assert (shown["PIPELINING"], shown["CHUNKING"]) == ("yes, used", "yes, used")
+    assert off["PIPELINING"] == 'yes, not used: pipelining = "off"'
+    assert off["CHUNKING"] == "yes, not used without PIPELINING"
+    validate(document, "relay-check")
+    [found] = document["relays"]
+    assert (found["pipelining"], found["chunking"], found["address"]) == (True, False, "127.0.0.1")
+
+
+def test_plain_text_is_never_silent_where_starttls_is_offered(tmp_path: Path) -> None:
+    with scripted_server(EXTENSIONS + BYE) as server:
+        cli = plain(tmp_path, server.port)
+        shown = steps_of(cli("relay", "check").ok().stdout)
+        [found] = cli("relay", "check", "--json").ok().json["relays"]
+    sentence = f"127.0.0.1:{server.port} offers STARTTLS and it is not used, so that everything can be read on the way."
+    assert shown["encryption"] == "none, everything is readable on the way"
+    assert shown["warning"] == f'{sentence} Set tls = "starttls".'
+    assert found["warnings"] == [f'{sentence} Set tls = "starttls".']
+
+
+def test_the_address_is_shown_where_the_host_has_a_name(tmp_path: Path) -> None:
+    with scripted_server(EXTENSIONS + BYE) as server:
+        by_address = plain(tmp_path, server.port)("relay", "check").ok().stdout
+        cli = plain(tmp_path, server.port, 'source_address = "127.0.0.1"', host="localhost")
+        by_name = cli("relay", "check", "--transcript").ok()
+    assert steps_of(by_name.stdout)["address"] == "127.0.0.1"
+    assert "-- connected to 127.0.0.1\n" in by_name.stderr
+    assert "address" not in steps_of(by_address)
+
+
+def test_a_certificate_that_is_not_there_is_told_by_the_name_of_its_key(tmp_path: Path, open_port: int) -> None:
+    cli = configure(tmp_path, open_port)
+    text = (tmp_path / "config.toml").read_text().replace('tls = "none"', 'tls = "implicit"\nclient_cert = "me.pem"')
+    (tmp_path / "config.toml").write_text(text)
+    ran = cli("relay", "check", "--json")
+    assert ran.exit == 1
+    validate(ran.json, "relay-check")
+    assert ran.error["message"] == f"`client_cert` {tmp_path / 'me.pem'} cannot be used: no such file or directory."
 
 
 def test_the_document_says_what_was_found(tmp_path: Path, open_port: int) -> None:

@@ -102,6 +102,45 @@ def test_a_relay_that_works_is_described(loop: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("offered", "settings", "pipelining", "chunking"),
+    [
+        ("250 HELP", {}, False, False),
+        ("250 PIPELINING", {}, True, False),
+        ("250-CHUNKING | 250 pipelining", {}, True, True),
+        ("250-CHUNKING | 250 PIPELINING", {"chunking": "off"}, True, False),
+        ("250-CHUNKING | 250 PIPELINING", {"pipelining": "off"}, False, False),
+        ("250 CHUNKING", {}, False, False),
+    ],
+)
+def test_what_is_offered_is_used_unless_it_is_turned_off(
+    offered: str, settings: dict[str, Any], pipelining: bool, chunking: bool
+) -> None:
+    with scripted_server(f"S: 220 x\nC: EHLO *\nS: 250-x | {offered}\n" + BYE) as server:
+        report = check(server.port, **settings).report
+    assert report is not None
+    assert (report.pipelining, report.chunking) == (pipelining, chunking)
+
+
+def test_the_address_that_answered_is_named() -> None:
+    with scripted_server(HELLO + BYE) as server:
+        report = check(server.port, host="localhost", source_address="127.0.0.1").report
+    assert report is not None
+    assert (report.host, report.address) == ("localhost", "127.0.0.1")
+
+
+def test_plain_text_is_warned_of_where_it_need_not_be() -> None:
+    script = "S: 220 x\nC: EHLO *\nS: 250-x | 250 STARTTLS\n"
+    with scripted_server(script + BYE) as server:
+        report = check(server.port).report
+    assert report is not None
+    [warning] = report.warnings
+    assert warning == (
+        f"127.0.0.1:{server.port} offers STARTTLS and it is not used, so that everything can be read on the way. "
+        'Set tls = "starttls".'
+    )
+
+
 @LOOPS
 @pytest.mark.parametrize("tls", ["implicit", "starttls"])
 def test_tls_is_verified_and_named(loop: str, tls: str, certificates: Certificates) -> None:
@@ -112,6 +151,7 @@ def test_tls_is_verified_and_named(loop: str, tls: str, certificates: Certificat
     assert report is not None
     assert report.tls is not None
     assert report.tls.startswith("TLSv1.3 TLS_")
+    assert report.warnings == ()
 
 
 def test_a_script_cut_byte_by_byte_reads_the_same() -> None:

@@ -122,6 +122,7 @@ def _row(session: Session, found: _Found) -> dict[str, Any]:
         "host": settings.host,
         "port": settings.port,
         "ok": error is None,
+        "address": report.address if report else None,
         "tls": report.tls if report else None,
         "greeting": report.greeting if report else None,
         "ehlo_name": report.ehlo_name if report else None,
@@ -129,6 +130,9 @@ def _row(session: Session, found: _Found) -> dict[str, Any]:
         "auth_offered": _offered(report) if report else None,
         "auth": report.auth if report else None,
         "size_limit": report.size_limit if report else None,
+        "pipelining": report.pipelining if report else None,
+        "chunking": report.chunking if report else None,
+        "warnings": list(report.warnings) if report else [],
         "milliseconds": report.milliseconds if report else None,
         "accepted": found.accepted,
         "error": failed,
@@ -175,10 +179,12 @@ def _steps(settings: RelaySettings, report: CheckReport) -> list[tuple[str, str]
     also = [name for name in extensions if name not in ("AUTH", "SIZE", "STARTTLS", "PIPELINING", "CHUNKING")]
     return [
         ("connected to", f"{settings.endpoint}: {report.greeting}"),
+        ("address", report.address if report.address != settings.host else ""),
         (
             "encryption",
             f"{report.tls}, certificate verified" if report.tls else "none, everything is readable on the way",
         ),
+        *(("warning", sentence) for sentence in report.warnings),
         ("we are called", report.ehlo_name),
         ("AUTH offered", ", ".join(_offered(report)) or "none"),
         (
@@ -186,11 +192,20 @@ def _steps(settings: RelaySettings, report: CheckReport) -> list[tuple[str, str]
             f"as {settings.username} with AUTH {report.auth.upper()}" if report.auth else "no, none is configured",
         ),
         ("SIZE", size),
-        ("PIPELINING", "yes" if "PIPELINING" in extensions else "no"),
-        ("CHUNKING", "yes" if "CHUNKING" in extensions else "no"),
+        ("PIPELINING", _use("PIPELINING", report, settings.pipelining, is_used=report.pipelining)),
+        ("CHUNKING", _use("CHUNKING", report, settings.chunking, is_used=report.chunking)),
         ("also", ", ".join(also)),
         ("took", f"{report.milliseconds:,} ms"),
     ]
+
+
+def _use(extension: str, report: CheckReport, choice: str, *, is_used: bool) -> str:
+    """Whether it is offered, and what becomes of it. `choice` is what the configuration says of it."""
+    if extension not in report.extensions:
+        return "no"
+    if is_used:
+        return "yes, used"
+    return f'yes, not used: {extension.lower()} = "off"' if choice == "off" else "yes, not used without PIPELINING"
 
 
 def _raise_if_failed(tried: list[_Found]) -> None:
