@@ -211,6 +211,8 @@ class Connection(asyncio.Protocol):
         self.answered += 1
         if outgoing.is_ahead:
             self._trust.prove("PIPELINING")
+        else:
+            self._trust.worked("PIPELINING")
         self._transmission.finish(outgoing, Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True
@@ -264,11 +266,14 @@ class Connection(asyncio.Protocol):
                     dialogue.quit()
                 return
             is_ahead = bool(dialogue.transfers)
+            if is_ahead and not self._trust.may_go_ahead(self):
+                return
             delivery = self._desk.next_delivery(is_ahead=is_ahead)
             if delivery is None:
                 if dialogue.is_idle:
                     self._is_resting = True
                     self._deadline.move(self._settings.idle_timeout_s)
+                    self._trust.leave(self)
                     self._desk.is_resting(self)
                 return
             if not transmission.begin(delivery):
@@ -300,6 +305,7 @@ class Connection(asyncio.Protocol):
         judge_open(self._transmission, dialogue, cause, note, reply, is_blamed=is_blamed)
         if failure is None and not (cause is Cause.OURS or is_blamed or self._is_quitting or self.answered):
             failure = broken_early(self._settings, dialogue.awaits, note, reply, is_idle=is_idle)
+        self._trust.leave(self)
         self._deadline.cancel()
         self._transport.abort()
         if self._login is not None and not self._login.done():

@@ -178,9 +178,9 @@ class Dialogue(Generic[T]):
         return self._transfers
 
     @property
-    def has_writes(self) -> bool:
-        """Whether `take_writes` would give anything."""
-        return bool(self._unwritten)
+    def unwritten(self) -> Sequence[Write[T]]:
+        """What `take_writes` would give."""
+        return self._unwritten
 
     @property
     def is_proven(self) -> bool:

@@ -75,7 +75,8 @@ def blame(dialogue: Dialogue[Outgoing], cause: Cause, trust: Trust, note: str) -
     extension: Extension = "CHUNKING" if Command.NOOP in unanswered else "PIPELINING"
     if cause is not Cause.LOST or len(unanswered) < 2 or trust.is_proven(extension):
         return False
-    if _is_answered_in_part(dialogue):
+    # An end of data that went unanswered with more behind it is a message in doubt: that is not tried twice.
+    if _is_answered_in_part(dialogue) or Command.END in unanswered:
         trust.lose(extension, note)
     else:
         trust.doubt(extension, note)

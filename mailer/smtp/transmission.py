@@ -18,7 +18,7 @@ Theory of operation
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -121,7 +121,7 @@ class Transmission:
     @property
     def has_write(self) -> bool:
         """Whether `write` has something to write now."""
-        return self._dialogue.has_writes or self._dialogue.body_of is not None
+        return bool(self._dialogue.unwritten) or self._dialogue.body_of is not None
 
     @property
     def has_room(self) -> bool:
@@ -197,8 +197,8 @@ class Transmission:
 
         None if that was done. If it must not be done, why not: no byte may be written any more.
         """
-        if self._dialogue.has_writes:
-            return self._write_all(self._dialogue.take_writes())
+        if self._dialogue.unwritten:
+            return self._write_all(self._dialogue.unwritten)
         outgoing = self._dialogue.body_of
         assert outgoing is not None  # noqa: S101 - has_write
         self._deadline.move(self._timeouts[Command.BODY])
@@ -248,7 +248,7 @@ class Transmission:
             )
         )
 
-    def _write_all(self, writes: list[Write[Outgoing]]) -> str | None:
+    def _write_all(self, writes: Sequence[Write[Outgoing]]) -> str | None:
         try:
             for write in writes:
                 if write.step is not None and write.transfer is not None:
@@ -259,11 +259,12 @@ class Transmission:
         for write in writes:
             if write.step is Step.END_BEGUN and write.transfer is not None and not write.transfer.delivery.may_end():
                 return ABANDONED
+        taken = self._dialogue.take_writes()
         if self._transcript is not None:
-            for write in writes:
+            for write in taken:
                 self._show(write, self._transcript)
-        self._transport.write(writes[0].data if len(writes) == 1 else b"".join([write.data for write in writes]))
-        self._mark(writes)
+        self._transport.write(taken[0].data if len(taken) == 1 else b"".join([write.data for write in taken]))
+        self._mark(taken)
         return None
 
     def _note(self, outgoing: Outgoing, step: Step, commands: tuple[Command, ...]) -> None:
