@@ -10,13 +10,13 @@
 | implicit      | both, TLS from the first byte                                                  |
 | ipv6          | both, in plain text on ::1; missing where the machine has no IPv6              |
 
-| address           | what happens                                                                |
-|-------------------|-----------------------------------------------------------------------------|
-| boxNNNN@depot.test | taken and kept                                                             |
-| SMUGGLED          | taken and kept: nobody writes to it, so what lies there was smuggled        |
-| LATER             | 450 4.2.0 at RCPT, every time                                               |
-| other …@depot.test | 550 5.1.1 at RCPT                                                          |
-| other domains     | 554 5.7.1 at RCPT                                                           |
+| address             | what happens                                                             |
+|---------------------|--------------------------------------------------------------------------|
+| boxNNNNN@depot.test | taken and kept                                                           |
+| SMUGGLED            | taken and kept: nobody writes to it, so what lies there was smuggled     |
+| LATER               | 450 4.2.0 at RCPT, every time                                            |
+| other …@depot.test  | 550 5.1.1 at RCPT                                                        |
+| other domains       | 554 5.7.1 at RCPT                                                        |
 
 Settings that are not the usual ones, and why:
 
@@ -56,7 +56,7 @@ SMUGGLED: Final = f"smuggled@{DOMAIN}"
 LATER: Final = f"later@{DOMAIN}"
 
 # Enough for every test of a run to have its own.
-_BOXES: Final = 9999
+_BOXES: Final = 20000
 
 _SERVICES: Final[Mapping[str, Mapping[str, str]]] = {
     "no-chunking": {"smtpd_discard_ehlo_keywords": "chunking"},
@@ -263,4 +263,4 @@ def has_ipv6() -> bool:
 
 
 def _box(n: int) -> str:
-    return f"box{n:04}@{DOMAIN}"
+    return f"box{n:05}@{DOMAIN}"
