@@ -64,12 +64,14 @@ async def send(
     parcels: list[Parcel], place: Place, transcript: Callable[[], Transcript] | None = None, **others: Any
 ) -> None:
     """Send all of them on two connections, and wait until each is decided."""
+    distrust: list[str] = []
     settings = settings_for(place[1], host=place[0], max_connections=2, **others)
-    async with running_pool(settings, transcript=transcript) as pool:
+    async with running_pool(settings, transcript=transcript, on_distrust=distrust.append) as pool:
         for parcel in parcels:
             pool.submit(parcel)
         await finished(*parcels)
         assert pool.connections == 2
+    assert distrust == []
 
 
 def arrived(parcels: list[Parcel]) -> dict[str, bytes]:

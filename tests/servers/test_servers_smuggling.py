@@ -87,14 +87,17 @@ def test_no_text_ends_a_message_and_begins_another(target: Target, others: dict[
         Parcel(Envelope("s@sender.test", to), chunks) for to, chunks in zip(target.addresses, MAILS, strict=True)
     ]
 
+    distrust: list[str] = []
+
     async def send() -> list[str]:
         settings = settings_for(target.place[1], host=target.place[0], **target.login, **others)
-        async with running_pool(settings) as pool:
+        async with running_pool(settings, on_distrust=distrust.append) as pool:
             for parcel in parcels:
                 pool.submit(parcel)
             return await finished(*parcels)
 
     assert run_on(loop, send()) == [TAKEN] * len(parcels)
+    assert distrust == []
     kept = target.kept()
     assert_same({each.envelope.recipient: as_expected(b"".join(each.chunks)) for each in parcels}, kept)
     assert len(kept) == len(parcels), f"mail for somebody else: {set(kept) - set(target.addresses)}"
