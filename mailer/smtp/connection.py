@@ -213,6 +213,8 @@ class Connection(asyncio.Protocol):
             self._trust.prove("PIPELINING")
         else:
             self._trust.worked("PIPELINING")
+        if outgoing.as_chunk and phase is Phase.END_OF_DATA:
+            self._trust.prove("CHUNKING")
         self._transmission.finish(outgoing, Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True

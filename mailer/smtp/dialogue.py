@@ -347,7 +347,8 @@ class Dialogue(Generic[T]):
                 events.append(Unproven(reply))
             case Move.TAKEN_ANYWAY:
                 self._decide(transfer, Refusal(PHASE[command], reply), events)
-                self._break(OutOfStep(f"the server took a message that it had refused: {_short(reply)}", reply), events)
+                # Without the reply: it was about this message, and not about the next.
+                self._break(OutOfStep(f"the server took a message that it had refused: {_short(reply)}"), events)
 
     def _make(self, move: Move, command: Command, reply: Reply, events: list[Event[T]]) -> None:
         """A move that is about no message."""

@@ -102,6 +102,8 @@ def judge_open(
 ) -> None:
     """Finish the messages that are still on their way."""
     command = dialogue.awaits
+    if command is None and dialogue.unwritten:  # lost when it was our turn
+        command = dialogue.unwritten[0].commands[0]
     is_first = True
     for outgoing in tuple(dialogue.transfers):
         said = reply if is_first else None
