@@ -181,6 +181,10 @@ class Peer:
         while self._read():
             pass
 
+    def end(self) -> None:
+        """Say nothing more; what the client says can still be read."""
+        self._sock.shutdown(socket.SHUT_WR)
+
     def close(self) -> None:
         """Close; unread input makes it a reset."""
         self._sock.close()
@@ -257,6 +261,8 @@ class ScriptedServer:
 
     def _serve(self, play: Play, sock: socket.socket) -> None:
         sock.settimeout(PATIENCE_S)
+        # What is said goes out at once: a second reply would wait for the first one's receipt, and a reset forget it.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer = Peer(self, sock)
         self._open.add(peer)
         try:
