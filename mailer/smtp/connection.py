@@ -26,6 +26,7 @@ from mailer.smtp.dialogue import (
     Closing,
     Decided,
     Dialogue,
+    Disordered,
     Event,
     LoggedIn,
     LoginRefused,
@@ -192,6 +193,8 @@ class Connection(asyncio.Protocol):
             match event:
                 case Decided():
                     self._decided(event)
+                case Disordered():
+                    self._put_back(event)
                 case Closing(reply):
                     note = f"the server closed the connection: {quoted(reply)}" if reply else "closed"
                     self._leave(note, reply, Cause.CLOSING)
@@ -218,6 +221,14 @@ class Connection(asyncio.Protocol):
         self._transmission.finish(outgoing, Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True
+
+    def _put_back(self, event: Disordered[Outgoing]) -> None:
+        """The server did not do what it announces. What it has been sent is waited for, and nothing more is begun."""
+        outgoing, phase, reply = event
+        note = f"{phase.upper()} was answered with {quoted(reply)}"
+        self._trust.lose("PIPELINING", note)
+        self._transmission.finish(outgoing, Ending.UNTOUCHED, None, None, note)
+        self._is_quitting = True
 
     def _refuse_login(self, reply: Reply, *, kept_asking: bool) -> None:
         failure = login_refused(self._settings, reply, kept_asking=kept_asking)
@@ -324,6 +335,8 @@ class Connection(asyncio.Protocol):
             match event:
                 case Decided():
                     self._decided(event)
+                case Disordered():
+                    self._put_back(event)
                 case Closing(said):
                     cause = Cause.CLOSING
                     if said is not None:

@@ -49,7 +49,7 @@ class Refusal(NamedTuple):
 class Transfer:
     """One message's way through the conversation, as far as the dialogue has to know it."""
 
-    __slots__ = ("as_chunk", "left", "mail", "rcpt", "refusal")
+    __slots__ = ("as_chunk", "is_disordered", "left", "mail", "rcpt", "refusal")
 
     def __init__(self, mail: bytes, rcpt: bytes, *, as_chunk: bool = False) -> None:
         """The two commands with their CRLF. `as_chunk`: it is one chunk (RFC 3030) and not DATA."""
@@ -60,6 +60,8 @@ class Transfer:
         """Its commands that are decided on and not answered."""
         self.refusal: Refusal | None = None
         """What it was refused with while answers to it are still to come."""
+        self.is_disordered = False
+        """The refusal says that the order of commands was wrong."""
 
 
 T = TypeVar("T", bound=Transfer)
@@ -100,6 +102,17 @@ class Decided(NamedTuple, Generic[T]):
     reply: Reply
 
 
+class Disordered(NamedTuple, Generic[T]):
+    """The server says that the commands of a message that was written ahead came in the wrong order.
+
+    That decides nothing. `phase` is of the command that was answered so.
+    """
+
+    transfer: T
+    phase: Phase
+    reply: Reply
+
+
 class Closing(NamedTuple):
     """The server ends the conversation and has read nothing of what is still open.
 
@@ -121,7 +134,7 @@ class Broken(NamedTuple):
     error: OutOfStep
 
 
-Event = LoggedIn | LoginRefused | Decided[T] | Closing | Unproven | Broken
+Event = LoggedIn | LoginRefused | Decided[T] | Disordered[T] | Closing | Unproven | Broken
 
 
 class Dialogue(Generic[T]):
@@ -226,6 +239,8 @@ class Dialogue(Generic[T]):
             commands, data = _ENVELOPE, transfer.mail + transfer.rcpt
             self.body_of = transfer
         else:
+            # RFC 3030 section 2 would have the answers to MAIL and RCPT come first. A server that takes commands ahead
+            # must discard a chunk that it refuses, so nothing but a round trip is to be had from waiting.
             commands, data = _WITH_PROOF, transfer.mail + transfer.rcpt + PROOF
         transfer.left = len(commands)
         if self._has_begun:
@@ -280,7 +295,7 @@ class Dialogue(Generic[T]):
 
     def _take(self, reply: Reply, events: list[Event[T]]) -> None:
         code = reply.code
-        kind = Kind.CLOSING if code == 421 else _KINDS[code // 100]
+        kind = _kind(code)
         line = self._open
         if not line:
             if kind is Kind.CLOSING:
@@ -302,7 +317,7 @@ class Dialogue(Generic[T]):
         transfer = self._transfers[0]
         rows = _AFTER if transfer.refusal is None else _AFTER_REFUSAL
         move = rows[command][kind] if kind is not None else None
-        if move is None or (code == 503 and self._has_lost_the_order(command, transfer)):
+        if move is None:
             self._out_of_step(command, reply, events)
             return
         line.popleft()
@@ -326,6 +341,11 @@ class Dialogue(Generic[T]):
                     self._open.append(Command.BODY)
             case Move.REFUSED:
                 transfer.refusal = Refusal(PHASE[command], reply)
+                # What came before it was taken, so the order was right. If the server says that it was not, then it did
+                # not read in order what was written ahead; or it means something else, and says so again step by step.
+                transfer.is_disordered = (
+                    reply.code == 503 and command in (Command.RCPT, Command.DATA) and self.mode is not Mode.STEP
+                )
                 self._decide_if_answered(transfer, command, events)
             case Move.SKIP:
                 self._decide_if_answered(transfer, command, events)
@@ -338,11 +358,9 @@ class Dialogue(Generic[T]):
                 self._end()
                 events.append(Closing(None))
             case Move.NOT_PROVEN:
-                refusal = transfer.refusal
-                if refusal is None and not 500 <= reply.code <= 504:
-                    refusal = Refusal(PHASE[command], reply)  # it is about this message, not about chunks
-                if refusal is not None:
-                    self._decide(transfer, refusal, events)
+                # A refusal of the chunk itself was then no word about the message.
+                if transfer.refusal is not None and transfer.refusal.phase is not Phase.DATA:
+                    self._decide(transfer, transfer.refusal, events)
                 self._end()
                 events.append(Unproven(reply))
             case Move.TAKEN_ANYWAY:
@@ -372,11 +390,10 @@ class Dialogue(Generic[T]):
         self._transfers.popleft()
         if self._filling is transfer:
             self._filling = self.body_of = None
-        events.append(Decided(transfer, refusal.phase, refusal.reply))
-
-    def _has_lost_the_order(self, command: Command, transfer: T) -> bool:
-        """Whether a 503 shows that the server did not read what was written ahead in the order it was written in."""
-        return self.mode is not Mode.STEP and command in (Command.RCPT, Command.DATA) and transfer.refusal is None
+        if transfer.is_disordered and refusal is transfer.refusal:
+            events.append(Disordered(transfer, refusal.phase, refusal.reply))
+        else:
+            events.append(Decided(transfer, refusal.phase, refusal.reply))
 
     def _ask_login(self, reply: Reply, events: list[Event[T]]) -> None:
         if self._login is None:
@@ -414,9 +431,20 @@ class Dialogue(Generic[T]):
 _KINDS: Final = (None, None, Kind.YES, Kind.GO_ON, Kind.NO, Kind.NO)
 
 
+def _kind(code: int) -> Kind | None:
+    if code < 421:
+        return _KINDS[code // 100]
+    if code == 421:
+        return Kind.CLOSING
+    return Kind.UNKNOWN if 500 <= code <= 504 else Kind.NO
+
+
 def _compiled(table: Mapping[Command, Mapping[Kind, Move]]) -> tuple[tuple[Move | None, ...], ...]:
     """The same table, looked up by position."""
-    return tuple(tuple(table.get(command, {}).get(kind) for kind in Kind) for command in Command)
+    rows = (
+        {Kind.UNKNOWN: row[Kind.NO], **row} if Kind.NO in row else row for row in (table.get(c, {}) for c in Command)
+    )
+    return tuple(tuple(row.get(kind) for kind in Kind) for row in rows)
 
 
 _AFTER: Final = _compiled(AFTER)

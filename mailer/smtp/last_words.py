@@ -67,13 +67,15 @@ def blame(dialogue: Dialogue[Outgoing], cause: Cause, trust: Trust, note: str) -
     if cause is Cause.NO_CHUNKS:
         trust.lose("CHUNKING", note)
         return True
-    if dialogue.mode is Mode.STEP or not unanswered:
+    # With nothing unanswered a reply too many may still be one to the first chunk, read as a command.
+    if dialogue.mode is Mode.STEP or not (unanswered or dialogue.transfers):
         return False
     if cause is Cause.OUT_OF_STEP:
         trust.lose("CHUNKING" if dialogue.mode is Mode.CHUNKED else "PIPELINING", note)
         return True
     extension: Extension = "CHUNKING" if Command.NOOP in unanswered else "PIPELINING"
-    if cause is not Cause.LOST or len(unanswered) < 2 or trust.is_proven(extension):
+    is_ahead = len(unanswered) > 1 or Command.NOOP in unanswered
+    if cause is not Cause.LOST or not is_ahead or trust.is_proven(extension):
         return False
     # An end of data that went unanswered with more behind it is a message in doubt: that is not tried twice.
     if _is_answered_in_part(dialogue) or Command.END in unanswered:
@@ -107,7 +109,7 @@ def judge_open(
     is_first = True
     for outgoing in tuple(dialogue.transfers):
         said = reply if is_first else None
-        if outgoing.refusal is not None:
+        if outgoing.refusal is not None and not outgoing.is_disordered:
             transmission.finish(outgoing, Ending.ANSWERED, *outgoing.refusal, "")
         elif outgoing.is_ended and cause is not Cause.CLOSING:
             transmission.finish(outgoing, Ending.UNKNOWN, Phase.END_OF_DATA, said, note)

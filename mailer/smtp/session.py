@@ -40,7 +40,10 @@ class Features:
 
 
 def _size_limit(words: Sequence[str]) -> int | None:
-    return int(words[0]) or None if words and words[0].isascii() and words[0].isdigit() else None
+    """RFC 1870 section 4: at most 20 digits, and 0 is no limit. What is no number is none either."""
+    if not words or re.fullmatch(r"[0-9]{1,20}", words[0]) is None:
+        return None
+    return int(words[0]) or None
 
 
 def extensions_in(reply: Reply) -> dict[str, str]:

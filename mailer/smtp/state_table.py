@@ -54,7 +54,9 @@ class Kind(IntEnum):
     YES = 0
     GO_ON = 1
     NO = 2
-    CLOSING = 3
+    UNKNOWN = 3
+    """500 to 504: it does not know the command. Where a row does not name it, it is a NO."""
+    CLOSING = 4
     """421: it closes the connection, whatever it was asked (RFC 5321 section 3.8)."""
 
 
@@ -82,13 +84,18 @@ class Move(IntEnum):
 
 
 AFTER: Final[Mapping[Command, Mapping[Kind, Move]]] = {
-    Command.AUTH: dict.fromkeys(Kind, Move.ASK_LOGIN),
+    Command.AUTH: dict.fromkeys((Kind.YES, Kind.GO_ON, Kind.NO, Kind.CLOSING), Move.ASK_LOGIN),
     Command.QUIT: {Kind.YES: Move.CLOSED, Kind.NO: Move.CLOSED, Kind.CLOSING: Move.CLOSED},
     Command.RSET: {Kind.YES: Move.SKIP, Kind.CLOSING: Move.CLOSED},
     Command.MAIL: {Kind.YES: Move.NEXT, Kind.NO: Move.REFUSED, Kind.CLOSING: Move.GIVEN_UP},
     Command.RCPT: {Kind.YES: Move.NEXT, Kind.NO: Move.REFUSED, Kind.CLOSING: Move.GIVEN_UP},
     Command.DATA: {Kind.GO_ON: Move.GIVE_BODY, Kind.NO: Move.REFUSED, Kind.CLOSING: Move.GIVEN_UP},
-    Command.PROOF: {Kind.YES: Move.NEXT, Kind.NO: Move.NOT_PROVEN, Kind.CLOSING: Move.GIVEN_UP},
+    Command.PROOF: {
+        Kind.YES: Move.NEXT,
+        Kind.NO: Move.REFUSED,
+        Kind.UNKNOWN: Move.NOT_PROVEN,
+        Kind.CLOSING: Move.GIVEN_UP,
+    },
     Command.NOOP: {Kind.YES: Move.GIVE_BODY, Kind.NO: Move.NOT_PROVEN, Kind.CLOSING: Move.GIVEN_UP},
     Command.BODY: {Kind.NO: Move.GIVEN_UP, Kind.CLOSING: Move.GIVEN_UP},
     Command.END: {Kind.YES: Move.TAKEN, Kind.NO: Move.REFUSED, Kind.CLOSING: Move.GIVEN_UP},

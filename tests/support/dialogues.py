@@ -18,6 +18,7 @@ from mailer.smtp.dialogue import (
     Closing,
     Decided,
     Dialogue,
+    Disordered,
     Event,
     LoggedIn,
     LoginRefused,
@@ -50,6 +51,8 @@ def name_of(event: Event[Transfer]) -> str:
     match event:
         case Decided(_, phase, reply):
             return f"{phase} {reply.code}"
+        case Disordered(_, phase, reply):
+            return f"disordered {phase} {reply.code}"
         case Closing(reply):
             return f"closing {reply.code}" if reply else "closing"
         case Unproven(reply):
@@ -103,7 +106,7 @@ def play(script: str, mode: Mode = Mode.STEP, window: int = 4) -> None:
             case ["S:", *_]:
                 said = dialogue.receive(line[3:].replace(" / ", "\r\n").encode() + b"\r\n")
                 for event in said:
-                    if isinstance(event, Decided):
+                    if isinstance(event, Decided | Disordered):
                         assert event.transfer is begun.pop(0), "messages are decided in the order they were begun in"
                 events = [name_of(event) for event in said]
                 if end_body(dialogue):

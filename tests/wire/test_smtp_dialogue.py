@@ -14,7 +14,7 @@ from support.dialogues import end_body, name_of, new_transfer, play
 
 from mailer.core.progress import Step
 from mailer.smtp.auth_login import AuthLogin, LoginMemory
-from mailer.smtp.dialogue import Broken, Decided, Dialogue, Transfer
+from mailer.smtp.dialogue import Broken, Decided, Dialogue, Disordered, Transfer
 from mailer.smtp.state_table import AFTER, AFTER_REFUSAL, NAMES, PHASE, Command, Kind, Mode
 
 DIALOGUES = {
@@ -286,7 +286,7 @@ def converse(mode: Mode, replies: list[bytes], cuts: list[int]) -> tuple[list[st
         at = next(cut) % (len(reply) + 1)
         for event in dialogue.receive(reply[:at]) + dialogue.receive(reply[at:]):
             names.append(name_of(event))
-            if isinstance(event, Decided):
+            if isinstance(event, Decided | Disordered):
                 decided.append(begun.index(event.transfer))
         end_body(dialogue)
     # What is not decided is still in the line, in order.

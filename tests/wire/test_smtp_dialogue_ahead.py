@@ -202,13 +202,20 @@ PIPELINED = {
         C: DATA
         S: 250 ok / 550 no / 421 bye
         => rcpt 550, closing""",
-    "503 to a recipient although the sender was taken: the order is lost": """
+    "503 to a recipient although the sender was taken decides nothing: the order was right": """
         begin
         C: MAIL FROM:<a@b>
         C: RCPT TO:<c@d>
         C: DATA
-        S: 250 ok / 503 MAIL first
-        => broken""",
+        S: 250 ok / 503 MAIL first / 503 RCPT first
+        => disordered rcpt 503""",
+    "the same to DATA": """
+        begin
+        C: MAIL FROM:<a@b>
+        C: RCPT TO:<c@d>
+        C: DATA
+        S: 250 ok / 250 ok / 503 RCPT first
+        => disordered data 503""",
     "354 in place of 250": """
         begin
         C: MAIL FROM:<a@b>
@@ -268,7 +275,24 @@ CHUNKED = {
         begin
         {PROOF}
         S: 250 ok / 250 ok / 554 5.7.1 policy / 250 ok
-        => data 554, no chunks 554""",
+        => data 554
+        begin
+        C: RSET
+        {PROOF}""",
+    "a refusal in place of the proof and a line read as a command is not about the message": f"""
+        begin
+        {PROOF}
+        S: 250 ok / 250 ok / 554 what is this / 500 MIME-Version? / 250 ok
+        => no chunks 500""",
+    "503 in a window puts one message back, and the others are answered": f"""
+        {PROVEN}
+        begin
+        begin
+        C: BDAT 3 LAST
+        C: x
+        {CHUNK} {CHUNK}
+        S: 250 taken / 250 ok / 250 ok / 503 AUTH first / 503 no recipients / {OK}
+        => end-of-data 250, disordered rcpt 503, end-of-data 250""",
     "a refused recipient proves nothing, and the next message tries again": f"""
         begin
         {PROOF}
