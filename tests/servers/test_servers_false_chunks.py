@@ -36,7 +36,8 @@ MAILS: Final = [ONLY_COMMANDS, *smuggled_mails(VICTIM)]
 class FalseServer:
     """It announces chunks, answers BDAT with `on_chunk`, reads on, and answers what is no command with `on_nonsense`.
 
-    Either may be `close`: it closes the connection without a word.
+    Either may be `close`: it closes the connection without a word. One that thanks for nonsense, too, does so in one
+    write, so that the client has the reply that it did not ask for before it can go on.
     """
 
     def __init__(self, on_chunk: str, on_nonsense: str) -> None:
@@ -65,6 +66,11 @@ class FalseServer:
                     recipient = ""
                 case "DATA":
                     reply = "503 no recipient"
+                case "BDAT" if self._on_nonsense.startswith("250"):
+                    chunk, noop = peer.line(), peer.line()
+                    assert (chunk, noop) == ("MIME-Version: 1.0", "NOOP")
+                    peer.send(f"{self._on_chunk}\r\n{self._on_nonsense}\r\n{reply}\r\n".encode())
+                    continue
                 case "BDAT":
                     reply = self._on_chunk
                 case "NOOP":
@@ -87,6 +93,8 @@ class FalseServer:
         ("502 not implemented", "500 what?"),
         ("503 not now", "500 what?"),
         ("250 thank you", "500 what?"),
+        ("250 thank you", "close"),
+        ("250 thank you", "250 and thank you"),
         ("500 what is BDAT?", "close"),
         ("close", "500 what?"),
     ],
