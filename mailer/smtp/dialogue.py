@@ -358,8 +358,9 @@ class Dialogue(Generic[T]):
                 self._end()
                 events.append(Closing(None))
             case Move.NOT_PROVEN:
-                # A refusal of the chunk itself was then no word about the message.
-                if transfer.refusal is not None and transfer.refusal.phase is not Phase.DATA:
+                if transfer.refusal is not None and transfer.refusal.phase is Phase.DATA:
+                    transfer.refusal = None  # of the chunk itself, which is then no word about the message
+                if transfer.refusal is not None:
                     self._decide(transfer, transfer.refusal, events)
                 self._end()
                 events.append(Unproven(reply))

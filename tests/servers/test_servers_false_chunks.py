@@ -92,6 +92,8 @@ class FalseServer:
         ("500 what is BDAT?", "500 what?"),
         ("502 not implemented", "500 what?"),
         ("503 not now", "500 what?"),
+        ("450 not now", "500 what?"),
+        ("554 not like that", "500 what?"),
         ("250 thank you", "500 what?"),
         ("250 thank you", "close"),
         ("250 thank you", "250 and thank you"),
