@@ -99,7 +99,7 @@ def trial_sender(relay: Relay, default_sender: str | None) -> str:
 def short_message(relay: Relay, sender: str, recipient: str, now_us: int) -> Composed:
     """A message to a person who wants to see that `relay` works."""
     utf8_address = next((header_address(each) for each in (recipient, sender) if not each.isascii()), None)
-    message = EmailMessage(policy=SMTP if utf8_address is None else SMTPUTF8)
+    message = EmailMessage(policy=(SMTP if utf8_address is None else SMTPUTF8).clone(cte_type="7bit"))
     message["MIME-Version"] = "1.0"  # FIRST_LINE
     message["From"], message["To"] = header_address(sender), header_address(recipient)
     message["Subject"] = f"mailer relay check: {relay.name}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mailer.clocks import wall_clock
 from mailer.core.message import Phase
@@ -57,8 +57,12 @@ class CheckReport:
 async def check_relay(
     settings: RelaySettings, *, transcript: Transcript | None = None, timeouts: Timeouts | None = None
 ) -> CheckReport:
-    """Connect, log in, say QUIT. Raises RelayError with a sentence and a hint, and with no secret in it."""
+    """Connect, log in, say QUIT. Raises RelayError with a sentence and a hint, and with no secret in it.
+
+    A person waits: the greeting is given no longer than the connection.
+    """
     begun = time.monotonic()
+    settings = replace(settings, greeting_timeout_s=settings.connect_timeout_s)
     trust = Trust(wall_clock)
     context = await asyncio.to_thread(make_context, settings) if settings.tls != "none" else None
     opened = await open_connection(

@@ -161,6 +161,8 @@ class Connection(asyncio.Protocol):
     # What the transport tells
 
     def data_received(self, data: bytes) -> None:
+        if self._is_gone:
+            return  # a TLS transport reads on while it closes
         try:
             self._act_on(self._dialogue.receive(data))
         except Exception as error:  # noqa: BLE001 - as in _go_on
@@ -313,6 +315,7 @@ class Connection(asyncio.Protocol):
         if self._transcript is not None and not (self._is_quitting or is_logging_in):  # who logs in tells how it ended
             self._transcript.note(note)
         dialogue = self._dialogue
+        is_orderly = failure is not None or cause is Cause.NO_CHUNKS or (cause is Cause.OURS and dialogue.is_idle)
         is_blamed = blame(dialogue, cause, self._trust, note)
         is_idle = self._login is None and not dialogue.transfers
         judge_open(self._transmission, dialogue, cause, note, reply, is_blamed=is_blamed)
@@ -320,6 +323,9 @@ class Connection(asyncio.Protocol):
             failure = broken_early(self._settings, dialogue.awaits, note, reply, is_idle=is_idle)
         self._trust.leave(self)
         self._deadline.cancel()
+        if is_orderly:
+            self._say_good_bye()
+        self._transport.close()  # under TLS this says that nothing follows (RFC 8446 section 6.1)
         self._transport.abort()
         if self._login is not None and not self._login.done():
             sentence = f"{self._settings.endpoint}: {note}."
@@ -350,6 +356,14 @@ class Connection(asyncio.Protocol):
                 case _:
                     pass
         return note, reply, cause
+
+    def _say_good_bye(self) -> None:
+        """QUIT, as after every refusal (RFC 5321 section 4.1.1.10). Nothing is to be learnt from the answer."""
+        if self._transmission.is_paused or self._transport.is_closing():
+            return
+        if self._transcript is not None:
+            self._transcript.client("QUIT")
+        self._transport.write(b"QUIT\r\n")
 
     def _crash(self, error: Exception) -> None:
         """A bug in our own code or in a delivery. Its messages are judged like those of a lost connection."""

@@ -66,8 +66,10 @@ async def open_session(
             opening.cancel()
             with suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
-        if not opening.cancelled():
-            opening.exception()  # has been seen: it is the one that is raised here, or came too late to matter
+        # The exception has been seen: it is the one that is raised here, or came too late to matter.
+        failure = None if opening.cancelled() else opening.exception()
+        if isinstance(failure, RelayFailure) and failure.reply is not None:
+            opener.good_bye()
         opener.abort()
         raise
 
@@ -89,6 +91,7 @@ def make_context(settings: RelaySettings) -> ssl.SSLContext:
             is_permanent=True,
         ) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.hostname_checks_common_name = False  # RFC 9525 section 2: the names of a certificate are its SANs
     if settings.client_cert is not None:
         load_client_certificate(context, settings.client_cert, settings.client_key)
     return context
@@ -114,7 +117,7 @@ class _Opener:
             use_tls=settings.tls == "implicit",
             start_tls=False,
             tls_context=context,
-            timeout=settings.connect_timeout_s,
+            timeout=settings.greeting_timeout_s,
             local_hostname="localhost",  # never sent: the name is chosen when our own address is known
         )
         self._line: Line | None = None
@@ -148,6 +151,11 @@ class _Opener:
             is_loopback=ipaddress.ip_address(line.peer).is_loopback,
         )
 
+    def good_bye(self) -> None:
+        """QUIT, as after every refusal (RFC 5321 section 4.1.1.10). Nothing is to be learnt from the answer."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(b"QUIT\r\n")
+
     def abort(self) -> None:
         """Leave nothing behind."""
         if self._transport is not None:
@@ -175,7 +183,7 @@ class _Opener:
             raise no_smtp(settings, _malformed(error.message)) from None
         except (aiosmtplib.SMTPException, OSError) as error:
             if "ready message" in str(error):  # nothing but aiosmtplib's words tells its two time-outs apart
-                raise no_greeting(settings, f"said nothing for {settings.connect_timeout_s:g} s") from None
+                raise no_greeting(settings, f"said nothing for {settings.greeting_timeout_s:g} s") from None
             is_talk = settings.tls != "implicit" or isinstance(error.__cause__, aiosmtplib.SMTPServerDisconnected)
             if is_talk and not isinstance(root_of(error), ssl.SSLError):
                 raise no_greeting(settings, "closed it without a word") from None
@@ -209,7 +217,7 @@ class _Opener:
                 is_permanent=True,
             )
         try:
-            reply = await self._ask(tap, "STARTTLS", self._smtp.starttls())
+            reply = await self._ask(tap, "STARTTLS", self._smtp.starttls(timeout=settings.connect_timeout_s))
         except (OSError, ssl.SSLError) as error:
             raise no_handshake(settings, error) from None
         if reply.code != 220:
@@ -242,7 +250,7 @@ class _Opener:
             if "upgrading" in str(error):
                 raise no_handshake(settings, error) from None
             raise RelayFailure(
-                f"{settings.endpoint} did not answer {line} within {settings.connect_timeout_s:g} s.",
+                f"{settings.endpoint} did not answer {line} within {settings.greeting_timeout_s:g} s.",
                 phase=phase,
                 is_permanent=False,
             ) from None

@@ -153,7 +153,8 @@ def no_handshake(settings: RelaySettings, error: BaseException) -> RelayFailure:
         return _no_tls(settings, cause)
     # asyncio and uvloop end a handshake that takes too long with the same error, and there is nothing but its words.
     if isinstance(cause, TimeoutError) or "taking longer" in str(cause):
-        sentence = f"{where} did not answer the TLS handshake within {settings.connect_timeout_s:g} s"
+        limit = settings.greeting_timeout_s if settings.tls == "implicit" else settings.connect_timeout_s
+        sentence = f"{where} did not answer the TLS handshake within {limit:g} s"
     else:
         sentence = f"{where} ended the connection during the TLS handshake ({words_of(cause)})"
     return RelayFailure(f"{sentence}.", _tls_hint(settings), phase=Phase.TLS, is_permanent=False)

@@ -174,7 +174,7 @@ class Peer:
         """Speak TLS from here on."""
         if self.server.context is None:
             raise ValueError("a script with `tls` needs scripted_server(context=…)")
-        self._sock = self.server.context.wrap_socket(self._sock, server_side=True)
+        self._sock = self.server.context.wrap_socket(self._sock, server_side=True, suppress_ragged_eofs=False)
 
     def hold(self) -> None:
         """Say nothing more until the client goes."""

@@ -152,7 +152,8 @@ class HandTimers:
 def settings_for(port: int, **others: Any) -> RelaySettings:
     """A relay on this machine: plain text, no login, unless said otherwise."""
     values: dict[str, Any] = {"name": "r", "host": "127.0.0.1", "port": port, "tls": "none", "auth": "none"}
-    return RelaySettings(**(values | {"connect_timeout_s": PATIENCE_S} | others))
+    patience_s = others.get("connect_timeout_s", PATIENCE_S)
+    return RelaySettings(**(values | {"connect_timeout_s": patience_s, "greeting_timeout_s": patience_s} | others))
 
 
 async def secret() -> str:
