@@ -220,6 +220,8 @@ class Connection(asyncio.Protocol):
             self._trust.worked("PIPELINING")
         if outgoing.as_chunk and phase is Phase.END_OF_DATA:
             self._trust.prove("CHUNKING")
+        if reply.code == 421 and outgoing.as_chunk and not self._dialogue.is_proven:
+            self._trust.doubt("CHUNKING", _no_chunks(reply))
         self._transmission.finish(outgoing, Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True
@@ -258,10 +260,15 @@ class Connection(asyncio.Protocol):
                 self._fill()
             if not transmission.has_write:
                 break
-            if transmission.must_read():
-                self._loop.call_soon(self._go_on)  # when the transport has had the time to do it
-                return
-            if why_not := transmission.write():
+            why_not = transmission.note()
+            if why_not is None:
+                if self._transport.is_closing():
+                    break  # `connection_lost` is on its way
+                if transmission.must_read():
+                    self._loop.call_soon(self._go_on)  # when the transport has had the time to do it
+                    return
+                why_not = transmission.write()
+            if why_not is not None:
                 self._abandon(why_not)
         if not (self._is_gone or self._is_resting):
             transmission.watch()

@@ -294,8 +294,7 @@ class Dialogue(Generic[T]):
         return events
 
     def _take(self, reply: Reply, events: list[Event[T]]) -> None:
-        code = reply.code
-        kind = _kind(code)
+        kind = _KIND_OF[reply.code]
         line = self._open
         if not line:
             if kind is Kind.CLOSING:
@@ -428,16 +427,16 @@ class Dialogue(Generic[T]):
         self._break(OutOfStep(f"the server answered {NAMES[command]} with {_short(reply)}", reply), events)
 
 
-# By the first digit of the code; 1xx has no place in SMTP.
-_KINDS: Final = (None, None, Kind.YES, Kind.GO_ON, Kind.NO, Kind.NO)
-
-
 def _kind(code: int) -> Kind | None:
-    if code < 421:
-        return _KINDS[code // 100]
+    """By the first digit, with what is more than a digit's word. 1xx has no place in SMTP."""
     if code == 421:
         return Kind.CLOSING
-    return Kind.UNKNOWN if 500 <= code <= 504 else Kind.NO
+    if 500 <= code <= 504:
+        return Kind.UNKNOWN
+    return (None, None, Kind.YES, Kind.GO_ON, Kind.NO, Kind.NO)[code // 100]
+
+
+_KIND_OF: Final = tuple(_kind(code) for code in range(600))
 
 
 def _compiled(table: Mapping[Command, Mapping[Kind, Move]]) -> tuple[tuple[Move | None, ...], ...]:

@@ -2,9 +2,9 @@
 
 Theory of operation
 - What is to be said is gathered first (`fill`), as far as the dialogue has room: the end of one message, the envelope
-  of the next, in chunks several whole ones. Then it is written in one go (`write`). Composing takes its time, so it
-  comes before the last look at the socket, at the recorder and at the lease; between those and the bytes nothing else
-  can happen.
+  of the next, in chunks several whole ones. Then the steps are noted (`note`), and it is written in one go (`write`).
+  Composing and noting take their time, so both come before the last look at the socket and at the lease; between those
+  and the bytes nothing else can happen.
 - Before any write the socket is asked whether something can be read. If so that is read first: a server that has given
   up says why and closes, and a write to what it closed would throw its last words away. Under TLS that is the only
   way to keep them.
@@ -18,7 +18,7 @@ Theory of operation
 from __future__ import annotations
 
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -49,7 +49,7 @@ _DOT: Final = b".\r\n"
 class Outgoing(Transfer):
     """A message on its way, with what is left of it."""
 
-    __slots__ = ("begun_at_us", "delivery", "is_ahead", "is_ended", "is_on_wire", "pieces", "size_bytes")
+    __slots__ = ("begun_at_us", "delivery", "is_ahead", "is_ended", "is_on_wire", "noted", "pieces", "size_bytes")
 
     def __init__(self, delivery: Delivery, mail: bytes, rcpt: bytes, *, as_chunk: bool) -> None:
         super().__init__(mail, rcpt, as_chunk=as_chunk)
@@ -60,6 +60,8 @@ class Outgoing(Transfer):
         self.size_bytes = 0
         self.is_ahead = False
         """It was begun before the message in front of it was answered."""
+        self.noted = 0
+        """The last step that the delivery was told of, or 0."""
         self.is_on_wire = False
         """MAIL has been written."""
         self.is_ended = False
@@ -192,13 +194,25 @@ class Transmission:
             return False, [whole, _DOT], size
         return True, [b"BDAT %d LAST\r\n" % (size - len(FIRST_LINE)), whole[len(FIRST_LINE) :]], size
 
+    def note(self) -> str | None:
+        """Note the steps that `write` is about to take. If one cannot be noted, why not: then it must not be taken."""
+        try:
+            for write in self._dialogue.unwritten:
+                outgoing = write.transfer
+                if outgoing is not None and write.step is not None and write.step > outgoing.noted:
+                    outgoing.delivery.note(write.step)
+                    outgoing.noted = write.step
+        except MailerError as error:
+            return error.message
+        return None
+
     def write(self) -> str | None:
-        """Write what the dialogue has to say, or else a piece of a body; only while `has_write`.
+        """Write what the dialogue has to say, or else a piece of a body; only while `has_write`, and after `note`.
 
         None if that was done. If it must not be done, why not: no byte may be written any more.
         """
         if self._dialogue.unwritten:
-            return self._write_all(self._dialogue.unwritten)
+            return self._write_all()
         outgoing = self._dialogue.body_of
         assert outgoing is not None  # noqa: S101 - has_write
         self._deadline.move(self._timeouts[Command.BODY])
@@ -248,28 +262,17 @@ class Transmission:
             )
         )
 
-    def _write_all(self, writes: Sequence[Write[Outgoing]]) -> str | None:
-        try:
-            for write in writes:
-                if write.step is not None and write.transfer is not None:
-                    self._note(write.transfer, write.step, write.commands)
-        except MailerError as error:
-            return error.message
-        # The lease is asked last: what comes behind takes no time.
-        for write in writes:
+    def _write_all(self) -> str | None:
+        for write in self._dialogue.unwritten:
             if write.step is Step.END_BEGUN and write.transfer is not None and not write.transfer.delivery.may_end():
                 return ABANDONED
-        taken = self._dialogue.take_writes()
+        writes = self._dialogue.take_writes()
         if self._transcript is not None:
-            for write in taken:
+            for write in writes:
                 self._show(write, self._transcript)
-        self._transport.write(taken[0].data if len(taken) == 1 else b"".join([write.data for write in taken]))
-        self._mark(taken)
+        self._transport.write(writes[0].data if len(writes) == 1 else b"".join([write.data for write in writes]))
+        self._mark(writes)
         return None
-
-    def _note(self, outgoing: Outgoing, step: Step, commands: tuple[Command, ...]) -> None:
-        if step is Step.END_BEGUN or Command.MAIL in commands:
-            outgoing.delivery.note(step)
 
     def _mark(self, writes: list[Write[Outgoing]]) -> None:
         """What has left this process by what was just written."""

@@ -31,11 +31,6 @@ RUNS = 5
 
 SENT = "answered end-of-data 250"
 
-NOTED_UNDER_TLS = (
-    "whether something can be read is asked before the steps are noted: what comes meanwhile is lost to a failed "
-    "write, and under TLS nobody reads it any more"
-)
-
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
@@ -156,11 +151,9 @@ def test_a_250_counts_that_arrived_with_a_421_and_a_reset_while_the_loop_was_hel
 @TLS
 @pytest.mark.parametrize("where", ["compose", "note"])
 def test_answers_count_that_arrived_with_a_reset_right_before_the_next_message_was_written(
-    where: str, is_tls: bool, loop: str, certificates: Certificates, request: pytest.FixtureRequest
+    where: str, is_tls: bool, loop: str, certificates: Certificates
 ) -> None:
     """A window of four; the first is answered. While the fifth is got ready the others are, and the server goes."""
-    if is_tls and where == "note":
-        request.applymarker(pytest.mark.xfail(reason=NOTED_UNDER_TLS, strict=True))
     is_held, is_over = Semaphore(0), Semaphore(0)
 
     def play(peer: Peer) -> None:
@@ -203,11 +196,9 @@ def test_answers_count_that_arrived_with_a_reset_right_before_the_next_message_w
 @LOOPS
 @TLS
 def test_an_answer_counts_that_arrived_with_a_reset_right_before_the_end_of_a_message_was_written(
-    is_tls: bool, loop: str, certificates: Certificates, request: pytest.FixtureRequest
+    is_tls: bool, loop: str, certificates: Certificates
 ) -> None:
     """Nothing of the end leaves this process then, so nothing is uncertain either."""
-    if is_tls:
-        request.applymarker(pytest.mark.xfail(reason=NOTED_UNDER_TLS, strict=True))
     is_held, is_over = Semaphore(0), Semaphore(0)
 
     def play(peer: Peer) -> None:

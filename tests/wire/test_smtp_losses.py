@@ -354,7 +354,7 @@ def test_an_answer_that_had_arrived_when_the_connection_was_cut_counts(loop: str
 
 @LOOPS
 def test_an_answer_counts_that_arrived_right_before_a_write_that_failed(loop: str) -> None:
-    """The server answers, and closes with a part of the message unread, after we looked and before we wrote."""
+    """The server answers, and closes with a part of the message unread, while its end is noted: that is not written."""
 
     def note(step: Step) -> None:
         if step is Step.END_BEGUN:
@@ -380,7 +380,7 @@ def test_an_answer_counts_that_arrived_right_before_a_write_that_failed(loop: st
     # A piece that is written, and one that is written too late.
     parcel = Parcel(chunks=(b"x" * 70 + b"\r\n", (b"y" * 62 + b"\r\n") * (PIECE_BYTES // 64)), on_note=note)
     with scripted_server(play) as server:
-        assert send(loop, server, parcel) == ["answered end-of-data 552"]
+        assert send(loop, server, parcel) == ["answered data 552"]
 
 
 def test_abandoned_bodies_are_untouched_and_answers_are_waited_for() -> None:

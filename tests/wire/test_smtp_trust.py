@@ -232,10 +232,12 @@ def test_a_connection_to_be_opened_comes_before_one_that_would_write_ahead() -> 
 
     def play(peer: Peer) -> None:
         greet(peer, PIPELINED)
+        rcpt = ""
         while (line := peer.line()) is not None and line != "QUIT":
-            if line == "DATA":
+            if line.startswith("RCPT"):
+                rcpt = line
+            elif line == "DATA":
                 replies(peer, "354")
-                rcpt = peer.server.heard[-2]
                 peer.message()
                 peer.server.events[rcpt].set()
                 peer.server.events["both"].wait(20)
