@@ -146,7 +146,7 @@ def _is_plain(whole: bytes) -> bool:
         return False
     lines = whole.splitlines()
     # All that splitlines took away must have been two octets each time.
-    return len(b"".join(lines)) + 2 * len(lines) == len(whole) and max(map(len, lines)) <= LONGEST_LINE_BYTES
+    return len(b"".join(lines)) + 2 * len(lines) == len(whole) and not _has_long_line(whole, 0, len(whole))
 
 
 def _look_at(chunk: bytes) -> _Look:
