@@ -120,3 +120,6 @@ class _NoMessages:
     def may_go_on(self, phase: Phase, reply: Reply) -> bool:
         del phase, reply
         return False
+
+    def is_hindered(self) -> None:
+        pass

@@ -58,6 +58,9 @@ class Desk(Protocol):
     def may_go_on(self, phase: Phase, reply: Reply) -> bool:
         """A reply decided a message; whether the connection is good for another one."""
 
+    def is_hindered(self) -> None:
+        """Something of ours did not let a message go on; it would be the same on any connection."""
+
 
 class Connection(asyncio.Protocol):
     """Sends one message after the other until there is none, its share is used up, or it breaks."""
@@ -191,25 +194,30 @@ class Connection(asyncio.Protocol):
     # Events
 
     def _act_on(self, events: list[Event[Outgoing]]) -> None:
+        """Act on each of them, whatever comes of one. Raises the first error."""
+        trouble: Exception | None = None
         for event in events:
-            match event:
-                case Decided():
-                    self._decided(event)
-                case Disordered():
-                    self._put_back(event)
-                case Closing(reply):
-                    note = f"the server closed the connection: {quoted(reply)}" if reply else "closed"
-                    self._leave(note, reply, Cause.CLOSING)
-                case Broken(error):
-                    self._leave(error.message, error.reply, Cause.OUT_OF_STEP)
-                case Unproven(reply):
-                    self._leave(_no_chunks(reply), reply, Cause.NO_CHUNKS)
-                case LoggedIn():
-                    if self._login is not None and not self._login.done():
-                        self._login.set_result(None)
-                    self._deadline.cancel()
-                case LoginRefused(reply, kept_asking):
-                    self._refuse_login(reply, kept_asking=kept_asking)
+            try:
+                self._act(event)
+            except Exception as error:  # noqa: BLE001 - raised again below: the messages behind it were decided, too
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+
+    def _act(self, event: Event[Outgoing]) -> None:
+        match event:
+            case Decided():
+                self._decided(event)
+            case Disordered():
+                self._put_back(event)
+            case LoggedIn():
+                if self._login is not None and not self._login.done():
+                    self._login.set_result(None)
+                self._deadline.cancel()
+            case LoginRefused(reply, kept_asking):
+                self._refuse_login(reply, kept_asking=kept_asking)
+            case _:
+                self._leave(*_end_of(event))
 
     def _decided(self, event: Decided[Outgoing]) -> None:
         outgoing, phase, reply = event
@@ -269,6 +277,7 @@ class Connection(asyncio.Protocol):
                     return
                 why_not = transmission.write()
             if why_not is not None:
+                self._desk.is_hindered()
                 self._abandon(why_not)
         if not (self._is_gone or self._is_resting):
             transmission.watch()
@@ -317,19 +326,35 @@ class Connection(asyncio.Protocol):
             return
         self._is_gone = True
         self._is_resting = False
-        note, reply, cause = self._read_rest(note, reply, cause)
+        dialogue = self._dialogue
+        rest = last_events(dialogue, self._transport, is_tls=self._is_tls)
+        for event in rest:
+            if isinstance(
+                event, Closing | Broken | Unproven
+            ):  # an answer that had arrived counts, whatever came after it
+                better_note, said, cause = _end_of(event)
+                note, reply = (better_note, said) if said is not None else (note, reply)
+        is_orderly = failure is not None or cause is Cause.NO_CHUNKS or (cause is Cause.OURS and dialogue.is_idle)
+        is_idle = self._login is None and not dialogue.transfers
+        is_blamed = blame(dialogue, cause, self._trust, note)
+        self._trust.leave(self)
+        self._deadline.cancel()
+        try:
+            self._act_on([event for event in rest if isinstance(event, Decided | Disordered)])
+        except Exception as error:  # noqa: BLE001 - as in _crash; what is open has to be judged
+            self._is_troubled_by(error)
+        try:
+            judge_open(self._transmission, dialogue, cause, note, reply, is_blamed=is_blamed)
+        except Exception as error:  # noqa: BLE001 - as in _crash; the connection has to be let go
+            self._is_troubled_by(error)
+        if failure is None and not (cause is Cause.OURS or is_blamed or self._is_quitting or self.answered):
+            failure = broken_early(self._settings, dialogue.awaits, note, reply, is_idle=is_idle)
+        self._let_go(note, reply, failure, is_orderly=is_orderly)
+
+    def _let_go(self, note: str, reply: Reply | None, failure: RelayFailure | None, *, is_orderly: bool) -> None:
         is_logging_in = self._login is not None and not self._login.done()
         if self._transcript is not None and not (self._is_quitting or is_logging_in):  # who logs in tells how it ended
             self._transcript.note(note)
-        dialogue = self._dialogue
-        is_orderly = failure is not None or cause is Cause.NO_CHUNKS or (cause is Cause.OURS and dialogue.is_idle)
-        is_blamed = blame(dialogue, cause, self._trust, note)
-        is_idle = self._login is None and not dialogue.transfers
-        judge_open(self._transmission, dialogue, cause, note, reply, is_blamed=is_blamed)
-        if failure is None and not (cause is Cause.OURS or is_blamed or self._is_quitting or self.answered):
-            failure = broken_early(self._settings, dialogue.awaits, note, reply, is_idle=is_idle)
-        self._trust.leave(self)
-        self._deadline.cancel()
         if is_orderly:
             self._say_good_bye()
         self._transport.close()  # under TLS this says that nothing follows (RFC 8446 section 6.1)
@@ -342,28 +367,6 @@ class Connection(asyncio.Protocol):
         if not self.gone.done():
             self.gone.set_result(failure)
 
-    def _read_rest(self, note: str, reply: Reply | None, cause: Cause) -> tuple[str, Reply | None, Cause]:
-        """An answer that had arrived counts, whatever came after it."""
-        for event in last_events(self._dialogue, self._transport, is_tls=self._is_tls):
-            match event:
-                case Decided():
-                    self._decided(event)
-                case Disordered():
-                    self._put_back(event)
-                case Closing(said):
-                    cause = Cause.CLOSING
-                    if said is not None:
-                        note, reply = f"the server closed the connection: {quoted(said)}", said
-                case Broken(error):
-                    cause = Cause.OUT_OF_STEP
-                    note, reply = error.message, error.reply
-                case Unproven(said):
-                    cause = Cause.NO_CHUNKS
-                    note, reply = _no_chunks(said), said
-                case _:
-                    pass
-        return note, reply, cause
-
     def _say_good_bye(self) -> None:
         """QUIT, as after every refusal (RFC 5321 section 4.1.1.10). Nothing is to be learnt from the answer."""
         if self._transmission.is_paused or self._transport.is_closing():
@@ -374,9 +377,12 @@ class Connection(asyncio.Protocol):
 
     def _crash(self, error: Exception) -> None:
         """A bug in our own code or in a delivery. Its messages are judged like those of a lost connection."""
+        self._is_troubled_by(error)
+        self._leave(f"internal error: {type(error).__name__}", None, Cause.CRASH)
+
+    def _is_troubled_by(self, error: Exception) -> None:
         if not self.gone.done():
             self.gone.set_exception(error)
-        self._leave(f"internal error: {type(error).__name__}", None, Cause.CRASH)
 
     # Transcript
 
@@ -387,3 +393,15 @@ class Connection(asyncio.Protocol):
 
 def _no_chunks(reply: Reply) -> str:
     return f"a first chunk was answered with {quoted(reply)}"
+
+
+def _end_of(event: Closing | Broken | Unproven) -> tuple[str, Reply | None, Cause]:
+    """What an event that ends the conversation says of it: a note, the reply, the cause."""
+    match event:
+        case Closing(said):
+            note = "closed" if said is None else f"the server closed the connection: {quoted(said)}"
+            return note, said, Cause.CLOSING
+        case Broken(error):
+            return error.message, error.reply, Cause.OUT_OF_STEP
+        case Unproven(reply):
+            return _no_chunks(reply), reply, Cause.NO_CHUNKS

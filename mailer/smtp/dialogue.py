@@ -32,8 +32,6 @@ _ENVELOPE: Final[tuple[Command, ...]] = (Command.MAIL, Command.RCPT)
 _WITH_DATA: Final[tuple[Command, ...]] = (*_ENVELOPE, Command.DATA)
 _WITH_PROOF: Final[tuple[Command, ...]] = (*_ENVELOPE, Command.PROOF, Command.NOOP)
 
-MAX_UNREAD_REPLY: Final = 200  # characters of an unexpected reply that an error quotes
-
 # The first chunk of a connection. A server that reads it as commands meets one line that no field can have a part in,
 # and answers it: then the answer to NOOP is not NOOP's.
 PROOF: Final = b"BDAT %d\r\n%bNOOP\r\n" % (len(FIRST_LINE), FIRST_LINE)
@@ -153,7 +151,9 @@ class Dialogue(Generic[T]):
         "_transfers",
         "_unwritten",
         "body_of",
+        "has_more",
         "mode",
+        "replies",
     )
 
     def __init__(
@@ -163,6 +163,10 @@ class Dialogue(Generic[T]):
         self.mode = mode
         self.body_of: T | None = None
         """The message whose text the server waits for: the caller writes all but its last piece, then calls `end`."""
+        self.replies = 0
+        """Read so far."""
+        self.has_more = False
+        """The server went on talking after it had said that it closes."""
         self._limit = {Mode.STEP: 1, Mode.PIPELINED: min(window, 2), Mode.CHUNKED: window}[mode]
         self._parser = ReplyParser()
         self._open: deque[Command] = deque()
@@ -283,11 +287,14 @@ class Dialogue(Generic[T]):
         if self._is_over:
             return events
         parser = self._parser
-        for reply in parser.feed(data):
+        replies = parser.feed(data)
+        for n, reply in enumerate(replies, 1):
+            self.replies += 1
             if self._on_reply is not None:
                 self._on_reply(reply)
             self._take(reply, events)
             if self._is_over:
+                self.has_more = n < len(replies)
                 return events
         if parser.error is not None:
             self._break(parser.error, events)
@@ -301,7 +308,7 @@ class Dialogue(Generic[T]):
                 self._end()
                 events.append(Closing(reply))
             else:
-                self._break(OutOfStep(f"the server sent a reply that nobody asked for: {_short(reply)}", reply), events)
+                self._break(OutOfStep(f"the server sent a reply that nobody asked for: {quoted(reply)}", reply), events)
             return
         command = line[0]
         if command < Command.MAIL:
@@ -316,7 +323,7 @@ class Dialogue(Generic[T]):
         transfer = self._transfers[0]
         rows = _AFTER if transfer.refusal is None else _AFTER_REFUSAL
         move = rows[command][kind] if kind is not None else None
-        if move is None:
+        if move is None or (command is Command.END and transfer.as_chunk and _is_about_address(reply)):
             self._out_of_step(command, reply, events)
             return
         line.popleft()
@@ -366,7 +373,7 @@ class Dialogue(Generic[T]):
             case Move.TAKEN_ANYWAY:
                 self._decide(transfer, Refusal(PHASE[command], reply), events)
                 # Without the reply: it was about this message, and not about the next.
-                self._break(OutOfStep(f"the server took a message that it had refused: {_short(reply)}"), events)
+                self._break(OutOfStep(f"the server took a message that it had refused: {quoted(reply)}"), events)
 
     def _make(self, move: Move, command: Command, reply: Reply, events: list[Event[T]]) -> None:
         """A move that is about no message."""
@@ -424,7 +431,7 @@ class Dialogue(Generic[T]):
 
     def _out_of_step(self, command: Command, reply: Reply, events: list[Event[T]]) -> None:
         # The command stays in the line: whoever judges what is left open needs to know what it was.
-        self._break(OutOfStep(f"the server answered {NAMES[command]} with {_short(reply)}", reply), events)
+        self._break(OutOfStep(f"the server answered {NAMES[command]} with {quoted(reply)}", reply), events)
 
 
 def _kind(code: int) -> Kind | None:
@@ -451,5 +458,10 @@ _AFTER: Final = _compiled(AFTER)
 _AFTER_REFUSAL: Final = _compiled(AFTER_REFUSAL)
 
 
-def _short(reply: Reply) -> str:
-    return quoted(reply)[:MAX_UNREAD_REPLY]
+def _is_about_address(reply: Reply) -> bool:
+    """Whether a 2xx is the answer to MAIL or RCPT, by its enhanced code (RFC 3463 section 3.2).
+
+    Among chunks all answers are 250. With one too many, of a proxy for instance, each command would be answered by the
+    reply to the one before it, and a message be taken by the word for its recipient.
+    """
+    return reply.enhanced is not None and reply.enhanced.startswith("2.1.")

@@ -67,8 +67,8 @@ def blame(dialogue: Dialogue[Outgoing], cause: Cause, trust: Trust, note: str) -
     if cause is Cause.NO_CHUNKS:
         trust.lose("CHUNKING", note)
         return True
-    # With nothing unanswered a reply too many may still be one to the first chunk, read as a command.
-    if dialogue.mode is Mode.STEP or not (unanswered or dialogue.transfers):
+    # With nothing unanswered a reply too many may still be one to a chunk, read as commands.
+    if dialogue.mode is Mode.STEP or not (unanswered or dialogue.transfers or dialogue.is_proven):
         return False
     if cause is Cause.OUT_OF_STEP:
         trust.lose("CHUNKING" if dialogue.mode is Mode.CHUNKED else "PIPELINING", note)
@@ -102,25 +102,32 @@ def judge_open(
     *,
     is_blamed: bool,
 ) -> None:
-    """Finish the messages that are still on their way."""
+    """Finish the messages that are still on their way: all of them, whatever comes of one. Raises the first error."""
     command = dialogue.awaits
     if command is None and dialogue.unwritten:  # lost when it was our turn
         command = dialogue.unwritten[0].commands[0]
-    is_first = True
-    for outgoing in tuple(dialogue.transfers):
-        said = reply if is_first else None
+    # Who says that it closes, and then goes on answering, has read on, too.
+    is_unread = cause is Cause.CLOSING and not dialogue.has_more
+    trouble: Exception | None = None
+    for n, outgoing in enumerate(tuple(dialogue.transfers)):
+        ending, phase, said, words = Ending.UNTOUCHED, None, None, note
         if outgoing.refusal is not None and not outgoing.is_disordered:
-            transmission.finish(outgoing, Ending.ANSWERED, *outgoing.refusal, "")
-        elif outgoing.is_ended and cause is not Cause.CLOSING:
-            transmission.finish(outgoing, Ending.UNKNOWN, Phase.END_OF_DATA, said, note)
+            ending, phase, said, words = Ending.ANSWERED, *outgoing.refusal, ""
+        elif outgoing.is_ended and not is_unread:
+            ending, phase, said = Ending.UNKNOWN, Phase.END_OF_DATA, reply if n == 0 else None
         elif cause is Cause.CRASH or (
-            is_first and outgoing.is_on_wire and cause not in (Cause.OURS, Cause.CLOSING) and not is_blamed
+            n == 0 and outgoing.is_on_wire and cause not in (Cause.OURS, Cause.CLOSING) and not is_blamed
         ):
-            phase = PHASE.get(command, Phase.MAIL) if command is not None and is_first else Phase.MAIL
-            transmission.finish(outgoing, Ending.LOST, phase, said, note)
-        else:
-            transmission.finish(outgoing, Ending.UNTOUCHED, None, None, note)
-        is_first = False
+            ending, phase = Ending.LOST, Phase.MAIL
+            if n == 0:
+                said = reply
+                phase = PHASE.get(command, Phase.MAIL) if command is not None else Phase.MAIL
+        try:
+            transmission.finish(outgoing, ending, phase, said, words)
+        except Exception as error:  # noqa: BLE001 - raised again below: the others have to be told, too
+            trouble = trouble or error
+    if trouble is not None:
+        raise trouble
 
 
 def broken_early(

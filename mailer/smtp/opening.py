@@ -16,7 +16,7 @@ from mailer.smtp.session_opener import open_session
 from mailer.smtp.settings import RelaySettings
 from mailer.smtp.shared import Shared
 from mailer.smtp.transcript import Transcript
-from mailer.smtp.trouble import OutOfStep, RelayFailure
+from mailer.smtp.trouble import OutOfStep, RelayFailure, shortened
 
 
 class Opened(NamedTuple):
@@ -111,7 +111,11 @@ def without_secrets(failure: RelayFailure, redact: Redactor) -> RelayFailure:
     if reply is not None:
         reply = replace(reply, text=redact(reply.text))
     return RelayFailure(
-        redact(failure.message), failure.hint, phase=failure.phase, is_permanent=failure.is_permanent, reply=reply
+        shortened(redact(failure.message)),
+        failure.hint,
+        phase=failure.phase,
+        is_permanent=failure.is_permanent,
+        reply=reply,
     )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Final
 
+from mailer.clocks import boot_clock
 from mailer.core.clock import Clock
 from mailer.core.message import Ending, Phase, Result
 from mailer.core.reply import Reply
@@ -35,6 +36,10 @@ from mailer.smtp.trouble import RelayFailure, refused
 from mailer.smtp.trust import Trust
 
 Sleep = Callable[[float], Awaitable[None]]
+
+# How long nothing is begun when something of ours (the lease, the flight recorder) did not let a message go on. Whoever
+# hands out messages has done something about it by then.
+HINDERED_S: Final = 1.0
 
 _STANDARD_TIMEOUTS: Final = Timeouts()
 
@@ -67,7 +72,7 @@ class RelayPool:
         """
         self._settings = settings
         self._clock = clock
-        self._shared = Shared(clock=clock, timeouts=timeouts, timers=timers, trust=Trust(clock, on_distrust))
+        self._shared = Shared(clock=clock, timeouts=timeouts, timers=timers, trust=Trust(boot_clock, on_distrust))
         self._sleep = sleep
         self._new_transcript = transcript
         self._on_change = on_change
@@ -82,12 +87,14 @@ class RelayPool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._group: asyncio.TaskGroup | None = None
         self._pausing: asyncio.Task[None] | None = None
+        self._hindering: asyncio.Task[None] | None = None
         self._widening: asyncio.Task[None] | None = None
         self._wants_close = asyncio.Event()
         self._is_done = asyncio.Event()
         self._has_run = False
         self._is_pump_due = False
         self._may_start = True
+        self._is_hindered = False
         self._is_ending = False
         self._is_abandoning = False
 
@@ -195,7 +202,7 @@ class RelayPool:
     def next_delivery(self, *, is_ahead: bool) -> Delivery | None:
         """The next message, or None. A connection that has one takes another only if no idle one is left without."""
         waiting = len(self._queue)
-        if not waiting or not self._may_start or self._breaker.state != "ready":
+        if not waiting or not self._may_start or self._is_hindered or self._breaker.state != "ready":
             return None
         if is_ahead and waiting <= len(self._resting) + len(self._opening):
             return None
@@ -217,6 +224,12 @@ class RelayPool:
         self._failed(refused(self._settings, phase, doing, reply))
         return False
 
+    def is_hindered(self) -> None:
+        """Hand out nothing for a moment: every connection would be opened, logged in and cut for the same reason."""
+        if self._group is not None and not (self._is_hindered or self._is_ending):
+            self._is_hindered = True
+            self._hindering = self._group.create_task(self._be_hindered(), name=f"{self.name} is hindered")
+
     # Decisions
 
     def _pump_soon(self) -> None:
@@ -226,7 +239,7 @@ class RelayPool:
 
     def _pump(self) -> None:
         self._is_pump_due = False
-        if self._group is None or not self._may_start or self._breaker.state != "ready":
+        if self._group is None or not self._may_start or self._is_hindered or self._breaker.state != "ready":
             return
         asleep = len(self._queue)
         while asleep > 0 and self._resting:
@@ -259,6 +272,11 @@ class RelayPool:
             self._breaker.pause_is_over()
             self._on_change()
             self._pump_soon()
+
+    async def _be_hindered(self) -> None:
+        await self._sleep(HINDERED_S)
+        self._is_hindered = False
+        self._pump_soon()
 
     async def _widen_later(self, seconds: float) -> None:
         await self._sleep(seconds)
@@ -330,7 +348,7 @@ class RelayPool:
     # The end
 
     def _begin_to_close(self) -> None:
-        for task in (*self._opening, self._pausing, self._widening):
+        for task in (*self._opening, self._pausing, self._widening, self._hindering):
             if task is not None:
                 task.cancel()
         for connection in tuple(self._established):

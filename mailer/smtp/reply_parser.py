@@ -72,7 +72,7 @@ class ReplyParser:
             return None
         found = _LINE.fullmatch(line.removesuffix(b"\r"))
         if found is None:
-            self.error = OutOfStep(f'the server sent "{_words(line[:80])}", which is no SMTP reply')
+            self.error = OutOfStep(f'the server sent "{_words(line)}", which is no SMTP reply')
             return None
         digits, separator, rest = found.groups(b"")
         code = int(digits)

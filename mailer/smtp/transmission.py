@@ -36,6 +36,7 @@ from mailer.smtp.settings import RelaySettings
 from mailer.smtp.shared import Shared
 from mailer.smtp.state_table import NAMES, Command, Mode
 from mailer.smtp.transcript import Transcript, shown_command
+from mailer.smtp.trouble import shortened
 
 # Turns of the event loop that a write waits for the transport to read what is there. One or two are needed; more than
 # this means that the transport does not read, e.g. because it is closing.
@@ -106,6 +107,8 @@ class Transmission:
         self._stuffer = shared.stuffer
         self._redact = shared.redact
         self._transcript = transcript
+        self._progress = 0  # writes that were made or have left, and replies
+        self._seen_progress = -1
         self.is_paused = False
         """Something we wrote is in our own buffer still: nothing may be written."""
         self._held: Outgoing | None = None  # its end of data is the last thing in our own buffer
@@ -133,6 +136,7 @@ class Transmission:
     def resume(self) -> None:
         """Our own buffer is empty again."""
         self.is_paused = False
+        self._progress += 1
         if self._held is not None:
             self._held.is_ended = True
             self._held = None
@@ -187,9 +191,13 @@ class Transmission:
         # text as it is, so one with dots added goes as DATA.
         if self._dialogue.mode is not Mode.CHUNKED or is_dotted or not len(FIRST_LINE) < size < PIECE_BYTES:
             return False, [*parts, _DOT], size
-        if self._dialogue.is_proven:
-            return True, [b"BDAT %d LAST\r\n" % size, *parts], size
         whole = b"".join(parts)
+        # The proof does not tell what becomes of a chunk whose recipient is refused. A server that read it as commands
+        # would need one to find another recipient in it.
+        if b"rcpt" in whole.lower():
+            return False, [whole, _DOT], size
+        if self._dialogue.is_proven:
+            return True, [b"BDAT %d LAST\r\n" % size, whole], size
         if not whole.startswith(FIRST_LINE):
             return False, [whole, _DOT], size
         return True, [b"BDAT %d LAST\r\n" % (size - len(FIRST_LINE)), whole[len(FIRST_LINE) :]], size
@@ -215,12 +223,16 @@ class Transmission:
             return self._write_all()
         outgoing = self._dialogue.body_of
         assert outgoing is not None  # noqa: S101 - has_write
-        self._deadline.move(self._timeouts[Command.BODY])
+        self._progress += 1
         self._transport.write(outgoing.pieces.pop())
         return None
 
     def watch(self) -> None:
-        """Move the deadline to what is awaited now."""
+        """Move the deadline to what is awaited now, if anything has been done: a part of a reply is nothing yet."""
+        progress = self._progress + self._dialogue.replies
+        if progress == self._seen_progress:
+            return
+        self._seen_progress = progress
         command = Command.BODY if self.is_paused else self._dialogue.awaits
         if command is not None:
             self._deadline.move(self._timeouts[command])
@@ -258,7 +270,7 @@ class Transmission:
                 started_at_us=begun_at_us,
                 duration_us=max(0, self._clock() - begun_at_us),  # the wall clock may have been put back
                 tls=self._tls,
-                note=self._redact(note) if note else note,
+                note=shortened(self._redact(note)) if note else note,
             )
         )
 
@@ -270,6 +282,7 @@ class Transmission:
         if self._transcript is not None:
             for write in writes:
                 self._show(write, self._transcript)
+        self._progress += 1
         self._transport.write(writes[0].data if len(writes) == 1 else b"".join([write.data for write in writes]))
         self._mark(writes)
         return None

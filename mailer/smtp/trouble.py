@@ -15,6 +15,8 @@ from mailer.core.reply import Reply
 from mailer.errors import RelayError
 from mailer.smtp.settings import RelaySettings
 
+LONGEST_TEXT: Final = 300  # characters of our own words that may quote a server's
+
 
 class OutOfStep(RelayError):
     """The server said something that has no place at this point. The connection cannot be trusted any further."""
@@ -34,6 +36,12 @@ class RelayFailure(RelayError):
         self.phase = phase
         self.is_permanent = is_permanent
         self.reply = reply
+
+
+def shortened(text: str) -> str:
+    """The beginning of a text that a server may have made long. For one that has no secret in it any more: a part of a
+    secret would not be known for one."""
+    return text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
 
 
 def quoted(reply: Reply) -> str:

@@ -7,7 +7,7 @@ import re
 import tracemalloc
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailer.smtp.body import (
@@ -74,6 +74,7 @@ _NASTY = st.lists(
 )
 
 
+@settings(deadline=None)  # large inputs, on machines that do other things, too
 @given(st.lists(_NASTY.map(b"".join), max_size=6))
 def test_any_chunks_are_one_message_that_reads_as_it_was_meant(chunks: list[bytes]) -> None:
     wire = on_the_wire(*chunks)
@@ -84,11 +85,13 @@ def test_any_chunks_are_one_message_that_reads_as_it_was_meant(chunks: list[byte
     assert not re.search(rb"(?<!\r)\n|\r(?!\n)", wire)
 
 
+@settings(deadline=None)  # large inputs, on machines that do other things, too
 @given(st.lists(_NASTY.map(b"".join), max_size=6))
 def test_the_borders_of_chunks_make_no_difference(chunks: list[bytes]) -> None:
     assert on_the_wire(*chunks) == on_the_wire(b"".join(chunks))
 
 
+@settings(deadline=None)  # large inputs, on machines that do other things, too
 @given(st.lists(_NASTY.map(b"".join), max_size=6))
 def test_the_size_counts_no_dots_that_were_added(chunks: list[bytes]) -> None:
     body = Stuffer().fit(chunks)

@@ -14,7 +14,7 @@ from support.dialogues import end_body, name_of, new_transfer, play
 
 from mailer.core.progress import Step
 from mailer.smtp.auth_login import AuthLogin, LoginMemory
-from mailer.smtp.dialogue import Broken, Decided, Dialogue, Disordered, Transfer
+from mailer.smtp.dialogue import Decided, Dialogue, Disordered, Transfer
 from mailer.smtp.state_table import AFTER, AFTER_REFUSAL, NAMES, PHASE, Command, Kind, Mode
 
 DIALOGUES = {
@@ -244,13 +244,6 @@ def test_what_is_written_does_not_show_in_a_repr() -> None:
     dialogue: Dialogue[Transfer] = Dialogue()
     dialogue.log_in(AuthLogin("me", "secret", LoginMemory()))
     assert "bWU=" not in repr(dialogue.take_writes())
-
-
-def test_an_error_about_an_unexpected_reply_quotes_a_part_of_it() -> None:
-    dialogue: Dialogue[Transfer] = Dialogue()
-    (event,) = dialogue.receive(b"250 " + b"x" * 5000 + b"\r\n")
-    assert isinstance(event, Broken)
-    assert len(event.error.message) < 300
 
 
 _SAID = st.sampled_from(
