@@ -43,7 +43,8 @@ class _Forms(NamedTuple):
     """How one secret looks."""
 
     whole: frozenset[str]
-    cores: tuple[str, ...]
+    pieces: frozenset[str]
+    """All runs of `PIECE` letters in the cores."""
     marks: frozenset[str]
     """All groups of `_MARK` letters in the cores."""
 
@@ -53,7 +54,7 @@ class _Net(NamedTuple):
 
     whole: tuple[str, ...] = ()
     """Longest first, so that no form is broken up by another one that it contains."""
-    cores: str = ""
+    pieces: frozenset[str] = frozenset()
     marks: frozenset[str] = frozenset()
 
     def without_pieces(self, found: re.Match[str]) -> str:
@@ -61,7 +62,7 @@ class _Net(NamedTuple):
         word = found[0]
         hidden = bytearray(len(word))
         for n in range(len(word) - PIECE + 1):
-            if word[n : n + PIECE] in self.cores:
+            if word[n : n + PIECE] in self.pieces:
                 start, end = max(0, n - 1), min(len(word), n + PIECE + 1)
                 hidden[start:end] = b"\1" * (end - start)
         runs = re.finditer(rb"\x00+|\x01+", hidden)
@@ -91,7 +92,7 @@ class Redactor:
         known = self._known.values()
         self._net = _Net(
             tuple(sorted(frozenset().union(*(forms.whole for forms in known)), key=len, reverse=True)),
-            "\n".join(core for forms in known for core in forms.cores),
+            frozenset().union(*(forms.pieces for forms in known)),
             frozenset().union(*(forms.marks for forms in known)),
         )
 
@@ -125,7 +126,8 @@ def _forms(secret: str) -> _Forms:
     if len(secret) >= LONG:
         cores.append(secret)
     marks = {core[n : n + _MARK] for core in cores for n in range(len(core) - _MARK + 1)}
-    return _Forms(frozenset(whole), tuple(cores), frozenset(marks))
+    pieces = {core[n : n + PIECE] for core in cores for n in range(len(core) - PIECE + 1)}
+    return _Forms(frozenset(whole), frozenset(pieces), frozenset(marks))
 
 
 def _cores(raw: bytes) -> Iterator[str]:

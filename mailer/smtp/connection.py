@@ -21,18 +21,18 @@ from mailer.core.reply import Reply
 from mailer.smtp.auth import Login
 from mailer.smtp.deadline import Deadline
 from mailer.smtp.delivery import Delivery
-from mailer.smtp.dialogue import (
-    Broken,
-    Closing,
-    Decided,
-    Dialogue,
-    Disordered,
-    Event,
-    LoggedIn,
-    LoginRefused,
-    Unproven,
+from mailer.smtp.dialogue import Dialogue
+from mailer.smtp.dialogue_events import Broken, Closing, Decided, Disordered, Event, LoggedIn, LoginRefused, Unproven
+from mailer.smtp.last_words import (
+    Cause,
+    blame,
+    broken_early,
+    end_of,
+    judge_open,
+    last_events,
+    loss_words,
+    no_chunks,
 )
-from mailer.smtp.last_words import Cause, blame, broken_early, judge_open, last_events, loss_words
 from mailer.smtp.mode import choose_mode
 from mailer.smtp.session import Session
 from mailer.smtp.settings import RelaySettings
@@ -217,7 +217,7 @@ class Connection(asyncio.Protocol):
             case LoginRefused(reply, kept_asking):
                 self._refuse_login(reply, kept_asking=kept_asking)
             case _:
-                self._leave(*_end_of(event))
+                self._leave(*end_of(event))
 
     def _decided(self, event: Decided[Outgoing]) -> None:
         outgoing, phase, reply = event
@@ -228,8 +228,8 @@ class Connection(asyncio.Protocol):
             self._trust.worked("PIPELINING")
         if outgoing.as_chunk and phase is Phase.END_OF_DATA:
             self._trust.prove("CHUNKING")
-        if reply.code == 421 and outgoing.as_chunk and not self._dialogue.is_proven:
-            self._trust.doubt("CHUNKING", _no_chunks(reply))
+        if reply.code == 421 and outgoing.as_chunk and phase is Phase.DATA and not self._trust.is_proven("CHUNKING"):
+            self._trust.doubt("CHUNKING", no_chunks(reply))
         self._transmission.finish(outgoing, Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True
@@ -332,7 +332,7 @@ class Connection(asyncio.Protocol):
             if isinstance(
                 event, Closing | Broken | Unproven
             ):  # an answer that had arrived counts, whatever came after it
-                better_note, said, cause = _end_of(event)
+                better_note, said, cause = end_of(event)
                 note, reply = (better_note, said) if said is not None else (note, reply)
         is_orderly = failure is not None or cause is Cause.NO_CHUNKS or (cause is Cause.OURS and dialogue.is_idle)
         is_idle = self._login is None and not dialogue.transfers
@@ -356,7 +356,7 @@ class Connection(asyncio.Protocol):
         if self._transcript is not None and not (self._is_quitting or is_logging_in):  # who logs in tells how it ended
             self._transcript.note(note)
         if is_orderly:
-            self._say_good_bye()
+            self._transmission.say_good_bye()
         self._transport.close()  # under TLS this says that nothing follows (RFC 8446 section 6.1)
         self._transport.abort()
         if self._login is not None and not self._login.done():
@@ -366,14 +366,6 @@ class Connection(asyncio.Protocol):
             )
         if not self.gone.done():
             self.gone.set_result(failure)
-
-    def _say_good_bye(self) -> None:
-        """QUIT, as after every refusal (RFC 5321 section 4.1.1.10). Nothing is to be learnt from the answer."""
-        if self._transmission.is_paused or self._transport.is_closing():
-            return
-        if self._transcript is not None:
-            self._transcript.client("QUIT")
-        self._transport.write(b"QUIT\r\n")
 
     def _crash(self, error: Exception) -> None:
         """A bug in our own code or in a delivery. Its messages are judged like those of a lost connection."""
@@ -389,19 +381,3 @@ class Connection(asyncio.Protocol):
     def _show_reply(self, reply: Reply) -> None:
         if self._transcript is not None:
             self._transcript.server(shown_reply(reply))
-
-
-def _no_chunks(reply: Reply) -> str:
-    return f"a first chunk was answered with {quoted(reply)}"
-
-
-def _end_of(event: Closing | Broken | Unproven) -> tuple[str, Reply | None, Cause]:
-    """What an event that ends the conversation says of it: a note, the reply, the cause."""
-    match event:
-        case Closing(said):
-            note = "closed" if said is None else f"the server closed the connection: {quoted(said)}"
-            return note, said, Cause.CLOSING
-        case Broken(error):
-            return error.message, error.reply, Cause.OUT_OF_STEP
-        case Unproven(reply):
-            return _no_chunks(reply), reply, Cause.NO_CHUNKS

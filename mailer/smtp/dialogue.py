@@ -16,15 +16,38 @@ Theory of operation
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Final, Generic, NamedTuple, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Final, Generic
 
 from mailer.core.message import FIRST_LINE, Phase
 from mailer.core.progress import Step
 from mailer.core.reply import Reply
 from mailer.smtp.auth import Login, LoginEnd
+from mailer.smtp.dialogue_events import (
+    Broken,
+    Closing,
+    Decided,
+    Disordered,
+    Event,
+    LoggedIn,
+    LoginRefused,
+    Refusal,
+    T,
+    Unproven,
+    Write,
+)
 from mailer.smtp.reply_parser import ReplyParser
-from mailer.smtp.state_table import AFTER, AFTER_REFUSAL, NAMES, PHASE, Command, Kind, Mode, Move
+from mailer.smtp.state_table import (
+    BY_POSITION,
+    BY_POSITION_AFTER_REFUSAL,
+    KIND_OF,
+    NAMES,
+    PHASE,
+    Command,
+    Kind,
+    Mode,
+    Move,
+)
 from mailer.smtp.trouble import OutOfStep, quoted
 
 # What is written of a message at once, when commands may be written ahead.
@@ -35,104 +58,6 @@ _WITH_PROOF: Final[tuple[Command, ...]] = (*_ENVELOPE, Command.PROOF, Command.NO
 # The first chunk of a connection. A server that reads it as commands meets one line that no field can have a part in,
 # and answers it: then the answer to NOOP is not NOOP's.
 PROOF: Final = b"BDAT %d\r\n%bNOOP\r\n" % (len(FIRST_LINE), FIRST_LINE)
-
-
-class Refusal(NamedTuple):
-    """A reply that decided a message, and what it answered."""
-
-    phase: Phase
-    reply: Reply
-
-
-class Transfer:
-    """One message's way through the conversation, as far as the dialogue has to know it."""
-
-    __slots__ = ("as_chunk", "is_disordered", "left", "mail", "rcpt", "refusal")
-
-    def __init__(self, mail: bytes, rcpt: bytes, *, as_chunk: bool = False) -> None:
-        """The two commands with their CRLF. `as_chunk`: it is one chunk (RFC 3030) and not DATA."""
-        self.mail = mail
-        self.rcpt = rcpt
-        self.as_chunk = as_chunk
-        self.left = 0
-        """Its commands that are decided on and not answered."""
-        self.refusal: Refusal | None = None
-        """What it was refused with while answers to it are still to come."""
-        self.is_disordered = False
-        """The refusal says that the order of commands was wrong."""
-
-
-T = TypeVar("T", bound=Transfer)
-
-
-class Write(NamedTuple, Generic[T]):
-    """Bytes to be written, and what that means."""
-
-    data: bytes
-    commands: tuple[Command, ...]
-    transfer: T | None = None
-    step: Step | None = None
-    """To be noted before they go out; if that fails they must not."""
-    is_secret: bool = False
-
-    def __repr__(self) -> str:
-        # Not what is written: it may be a password, and a repr ends up in tracebacks and logs.
-        return f"<Write {' '.join(command.name for command in self.commands)} {len(self.data)} bytes>"
-
-
-class LoggedIn(NamedTuple):
-    """The login was taken."""
-
-
-class LoginRefused(NamedTuple):
-    """It was not; final for this try."""
-
-    reply: Reply
-    kept_asking: bool
-    """The server asked for more than there is to be said, and we cancelled."""
-
-
-class Decided(NamedTuple, Generic[T]):
-    """A reply decided the message."""
-
-    transfer: T
-    phase: Phase
-    reply: Reply
-
-
-class Disordered(NamedTuple, Generic[T]):
-    """The server says that the commands of a message that was written ahead came in the wrong order.
-
-    That decides nothing. `phase` is of the command that was answered so.
-    """
-
-    transfer: T
-    phase: Phase
-    reply: Reply
-
-
-class Closing(NamedTuple):
-    """The server ends the conversation and has read nothing of what is still open.
-
-    `reply` is what it said, unless that decided a message or was asked for.
-    """
-
-    reply: Reply | None
-
-
-class Unproven(NamedTuple):
-    """The server takes no chunks; the conversation is over. What it was to prove it with has not been ended."""
-
-    reply: Reply
-
-
-class Broken(NamedTuple):
-    """Out of step; nothing that comes after it is read."""
-
-    error: OutOfStep
-
-
-Event = LoggedIn | LoginRefused | Decided[T] | Disordered[T] | Closing | Unproven | Broken
 
 
 class Dialogue(Generic[T]):
@@ -301,7 +226,7 @@ class Dialogue(Generic[T]):
         return events
 
     def _take(self, reply: Reply, events: list[Event[T]]) -> None:
-        kind = _KIND_OF[reply.code]
+        kind = KIND_OF[reply.code]
         line = self._open
         if not line:
             if kind is Kind.CLOSING:
@@ -312,7 +237,7 @@ class Dialogue(Generic[T]):
             return
         command = line[0]
         if command < Command.MAIL:
-            move = _AFTER[command][kind] if kind is not None else None
+            move = BY_POSITION[command][kind] if kind is not None else None
             if move is None:
                 self._out_of_step(command, reply, events)
                 return
@@ -321,7 +246,7 @@ class Dialogue(Generic[T]):
                 self._make(move, command, reply, events)
             return
         transfer = self._transfers[0]
-        rows = _AFTER if transfer.refusal is None else _AFTER_REFUSAL
+        rows = BY_POSITION if transfer.refusal is None else BY_POSITION_AFTER_REFUSAL
         move = rows[command][kind] if kind is not None else None
         if move is None or (command is Command.END and transfer.as_chunk and _is_about_address(reply)):
             self._out_of_step(command, reply, events)
@@ -432,30 +357,6 @@ class Dialogue(Generic[T]):
     def _out_of_step(self, command: Command, reply: Reply, events: list[Event[T]]) -> None:
         # The command stays in the line: whoever judges what is left open needs to know what it was.
         self._break(OutOfStep(f"the server answered {NAMES[command]} with {quoted(reply)}", reply), events)
-
-
-def _kind(code: int) -> Kind | None:
-    """By the first digit, with what is more than a digit's word. 1xx has no place in SMTP."""
-    if code == 421:
-        return Kind.CLOSING
-    if 500 <= code <= 504:
-        return Kind.UNKNOWN
-    return (None, None, Kind.YES, Kind.GO_ON, Kind.NO, Kind.NO)[code // 100]
-
-
-_KIND_OF: Final = tuple(_kind(code) for code in range(600))
-
-
-def _compiled(table: Mapping[Command, Mapping[Kind, Move]]) -> tuple[tuple[Move | None, ...], ...]:
-    """The same table, looked up by position."""
-    rows = (
-        {Kind.UNKNOWN: row[Kind.NO], **row} if Kind.NO in row else row for row in (table.get(c, {}) for c in Command)
-    )
-    return tuple(tuple(row.get(kind) for kind in Kind) for row in rows)
-
-
-_AFTER: Final = _compiled(AFTER)
-_AFTER_REFUSAL: Final = _compiled(AFTER_REFUSAL)
 
 
 def _is_about_address(reply: Reply) -> bool:

@@ -21,11 +21,12 @@ from typing import Final
 
 from mailer.core.message import Ending, Phase
 from mailer.core.reply import Reply
-from mailer.smtp.dialogue import Dialogue, Event
+from mailer.smtp.dialogue import Dialogue
+from mailer.smtp.dialogue_events import Broken, Closing, Event, Unproven
 from mailer.smtp.settings import RelaySettings
 from mailer.smtp.state_table import PHASE, Command, Mode
 from mailer.smtp.transmission import Outgoing, Transmission
-from mailer.smtp.trouble import RelayFailure
+from mailer.smtp.trouble import RelayFailure, quoted
 from mailer.smtp.trust import Extension, Trust
 
 # What is read of a broken connection: replies to what was open, of which there are few.
@@ -56,6 +57,23 @@ def last_events(dialogue: Dialogue[Outgoing], transport: asyncio.Transport, *, i
     if descriptor < 0 or dialogue.is_over:
         return []
     return dialogue.receive(_drain(descriptor))
+
+
+def end_of(event: Closing | Broken | Unproven) -> tuple[str, Reply | None, Cause]:
+    """What an event that ends the conversation says of it: a note, the reply, the cause."""
+    match event:
+        case Closing(said):
+            note = "closed" if said is None else f"the server closed the connection: {quoted(said)}"
+            return note, said, Cause.CLOSING
+        case Broken(error):
+            return error.message, error.reply, Cause.OUT_OF_STEP
+        case Unproven(reply):
+            return no_chunks(reply), reply, Cause.NO_CHUNKS
+
+
+def no_chunks(reply: Reply) -> str:
+    """How it shows that a server takes no chunks."""
+    return f"a first chunk was answered with {quoted(reply)}"
 
 
 def blame(dialogue: Dialogue[Outgoing], cause: Cause, trust: Trust, note: str) -> bool:

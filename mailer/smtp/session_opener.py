@@ -153,8 +153,11 @@ class _Opener:
 
     def good_bye(self) -> None:
         """QUIT, as after every refusal (RFC 5321 section 4.1.1.10). Nothing is to be learnt from the answer."""
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(b"QUIT\r\n")
+        if self._transport is None or self._transport.is_closing():
+            return
+        if self._transcript is not None:
+            self._transcript.client("QUIT")
+        self._transport.write(b"QUIT\r\n")
 
     def abort(self) -> None:
         """Leave nothing behind."""
@@ -249,8 +252,9 @@ class _Opener:
         except aiosmtplib.SMTPTimeoutError as error:
             if "upgrading" in str(error):
                 raise no_handshake(settings, error) from None
+            limit_s = settings.connect_timeout_s if line == "STARTTLS" else settings.greeting_timeout_s
             raise RelayFailure(
-                f"{settings.endpoint} did not answer {line} within {settings.greeting_timeout_s:g} s.",
+                f"{settings.endpoint} did not answer {line} within {limit_s:g} s.",
                 phase=phase,
                 is_permanent=False,
             ) from None

@@ -45,10 +45,10 @@ class RelaySettings:
     ehlo_name: str | None = None
     """How we introduce ourselves; None for the name or address of this machine."""
     connect_timeout_s: float = 30.0
-    """For connecting (the look-up and all addresses together), and for the TLS handshake behind STARTTLS."""
+    """For connecting (the look-up and all addresses together), and for STARTTLS with its handshake."""
     greeting_timeout_s: float = 300.0
-    """For the greeting, a TLS handshake in front of it, and the answers to EHLO and STARTTLS. A busy server may take
-    its time to greet (RFC 5321 section 4.5.3.2.1)."""
+    """For the greeting, a TLS handshake in front of it, and the answer to EHLO. A busy server may take its time (RFC
+    5321 section 4.5.3.2.1)."""
     idle_timeout_s: float = 10.0
     """A connection with nothing to do for this long says QUIT."""
 

@@ -138,3 +138,27 @@ NAMES: Final[Mapping[Command, str]] = {
     Command.DOT: "a lone dot",
     Command.END: "the end of a message",
 }
+
+
+def _kind(code: int) -> Kind | None:
+    """By the first digit, with what is more than a digit's word. 1xx has no place in SMTP."""
+    if code == 421:
+        return Kind.CLOSING
+    if 500 <= code <= 504:
+        return Kind.UNKNOWN
+    return (None, None, Kind.YES, Kind.GO_ON, Kind.NO, Kind.NO)[code // 100]
+
+
+KIND_OF: Final = tuple(_kind(code) for code in range(600))
+
+
+def _compiled(table: Mapping[Command, Mapping[Kind, Move]]) -> tuple[tuple[Move | None, ...], ...]:
+    """The same table, looked up by position."""
+    rows = (
+        {Kind.UNKNOWN: row[Kind.NO], **row} if Kind.NO in row else row for row in (table.get(c, {}) for c in Command)
+    )
+    return tuple(tuple(row.get(kind) for kind in Kind) for row in rows)
+
+
+BY_POSITION: Final = _compiled(AFTER)
+BY_POSITION_AFTER_REFUSAL: Final = _compiled(AFTER_REFUSAL)

@@ -1,7 +1,7 @@
 """How messages get on the wire: begun, written piece by piece, each step noted before its bytes, and finished once.
 
 Theory of operation
-- What is to be said is gathered first (`fill`), as far as the dialogue has room: the end of one message, the envelope
+- What is to be said is gathered first, as far as the dialogue has room: the end of one message, the envelope
   of the next, in chunks several whole ones. Then the steps are noted (`note`), and it is written in one go (`write`).
   Composing and noting take their time, so both come before the last look at the socket and at the lease; between those
   and the bytes nothing else can happen.
@@ -29,7 +29,8 @@ from mailer.errors import MailerError
 from mailer.smtp.body import PIECE_BYTES, Body, in_pieces
 from mailer.smtp.deadline import Deadline
 from mailer.smtp.delivery import Delivery
-from mailer.smtp.dialogue import Dialogue, Transfer, Write
+from mailer.smtp.dialogue import Dialogue
+from mailer.smtp.dialogue_events import Transfer, Write
 from mailer.smtp.envelope import transaction
 from mailer.smtp.session import Session
 from mailer.smtp.settings import RelaySettings
@@ -128,11 +129,6 @@ class Transmission:
         """Whether `write` has something to write now."""
         return bool(self._dialogue.unwritten) or self._dialogue.body_of is not None
 
-    @property
-    def has_room(self) -> bool:
-        """Whether a message may begin now."""
-        return self._dialogue.may_begin
-
     def resume(self) -> None:
         """Our own buffer is empty again."""
         self.is_paused = False
@@ -159,7 +155,7 @@ class Transmission:
         return True
 
     def begin(self, delivery: Delivery) -> bool:
-        """Begin a message, while there `has_room`. False if it is unfit: it is finished, and nothing is said of it."""
+        """Begin a message, while one may begin. False if it is unfit: it is finished, and nothing is said of it."""
         begun_at_us = self._clock()
         try:
             composed = delivery.compose()
@@ -226,6 +222,14 @@ class Transmission:
         self._progress += 1
         self._transport.write(outgoing.pieces.pop())
         return None
+
+    def say_good_bye(self) -> None:
+        """QUIT, as after every refusal (RFC 5321 section 4.1.1.10). Nothing is to be learnt from the answer."""
+        if self.is_paused or self._transport.is_closing():
+            return
+        if self._transcript is not None:
+            self._transcript.client("QUIT")
+        self._transport.write(b"QUIT\r\n")
 
     def watch(self) -> None:
         """Move the deadline to what is awaited now, if anything has been done: a part of a reply is nothing yet."""

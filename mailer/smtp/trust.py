@@ -59,6 +59,7 @@ class Trust:
     def prove(self, extension: Extension) -> None:
         """The relay did what it had announced."""
         self._proven.add(extension)
+        self._signs.pop(extension, None)
 
     def doubt(self, extension: Extension, why: str) -> None:
         """Something went wrong that would go wrong if it did not do it."""

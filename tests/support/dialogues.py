@@ -13,11 +13,11 @@ The end of a body is said as soon as the server waits for it: a lone dot, or as 
 from __future__ import annotations
 
 from mailer.smtp.auth_login import AuthLogin, LoginMemory
-from mailer.smtp.dialogue import (
+from mailer.smtp.dialogue import Dialogue
+from mailer.smtp.dialogue_events import (
     Broken,
     Closing,
     Decided,
-    Dialogue,
     Disordered,
     Event,
     LoggedIn,

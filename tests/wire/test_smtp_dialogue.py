@@ -14,7 +14,8 @@ from support.dialogues import end_body, name_of, new_transfer, play
 
 from mailer.core.progress import Step
 from mailer.smtp.auth_login import AuthLogin, LoginMemory
-from mailer.smtp.dialogue import Decided, Dialogue, Disordered, Transfer
+from mailer.smtp.dialogue import Dialogue
+from mailer.smtp.dialogue_events import Decided, Disordered, Transfer
 from mailer.smtp.state_table import AFTER, AFTER_REFUSAL, NAMES, PHASE, Command, Kind, Mode
 
 DIALOGUES = {

@@ -574,6 +574,9 @@ class NoDesk:
     def may_go_on(self, phase: Phase, reply: Reply) -> bool:
         return True
 
+    def is_hindered(self) -> None:
+        """It may be."""
+
 
 def connection_on(session: Session, port: int) -> Connection:
     """What `open_connection` makes of a session before it logs in."""
