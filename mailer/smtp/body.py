@@ -65,7 +65,7 @@ class Stuffer:
     def fit(self, chunks: Sequence[bytes]) -> Body:
         """The body made of `chunks`. Raises Misfit for a line that is too long."""
         if sum(map(len, chunks)) < REMEMBERED_BYTES:
-            whole = b"".join(chunks)
+            whole = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             if _is_plain(whole):
                 return Body([whole], len(whole), is_dotted=False)
         return self._fit(chunks)

@@ -14,7 +14,7 @@ Theory of operation
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from mailer.core.message import Ending, Phase
 from mailer.core.reply import Reply
@@ -37,10 +37,14 @@ from mailer.smtp.mode import choose_mode
 from mailer.smtp.session import Session
 from mailer.smtp.settings import RelaySettings
 from mailer.smtp.shared import Shared
-from mailer.smtp.state_table import Command
+from mailer.smtp.state_table import Command, Mode
 from mailer.smtp.transcript import Transcript, shown_reply
 from mailer.smtp.transmission import ABANDONED, Outgoing, Transmission
 from mailer.smtp.trouble import RelayFailure, login_refused, quoted
+
+# A server counts what is written behind a refused recipient as a mistake of its own, and ends the session of a client
+# that makes many (Postfix: 20). A list with this many bad addresses in a row has more of them.
+REFUSED_IN_A_ROW: Final = 2
 
 
 class Desk(Protocol):
@@ -92,6 +96,7 @@ class Connection(asyncio.Protocol):
         """Messages that a reply decided on this connection."""
         self._login: asyncio.Future[None] | None = None
         self._begun = 0
+        self._refused = 0  # recipients in a row
         self._abandoned = ""  # why no message may be ended any more
         self._is_ready = False
         self._is_resting = False
@@ -222,6 +227,7 @@ class Connection(asyncio.Protocol):
     def _decided(self, event: Decided[Outgoing]) -> None:
         outgoing, phase, reply = event
         self.answered += 1
+        self._trust.has_answered_a_group = True
         if outgoing.is_ahead:
             self._trust.prove("PIPELINING")
         else:
@@ -230,6 +236,7 @@ class Connection(asyncio.Protocol):
             self._trust.prove("CHUNKING")
         if reply.code == 421 and outgoing.as_chunk and phase is Phase.DATA and not self._trust.is_proven("CHUNKING"):
             self._trust.doubt("CHUNKING", no_chunks(reply))
+        self._refused = self._refused + 1 if phase is Phase.RCPT else 0
         self._transmission.finish(outgoing, Ending.ANSWERED, phase, reply, "")
         if not self._desk.may_go_on(phase, reply):
             self._is_quitting = True
@@ -307,7 +314,8 @@ class Connection(asyncio.Protocol):
                     self._trust.leave(self)
                     self._desk.is_resting(self)
                 return
-            if not transmission.begin(delivery):
+            is_wary = self._refused >= REFUSED_IN_A_ROW and dialogue.mode is not Mode.STEP
+            if not transmission.begin(delivery, is_wary=is_wary):
                 # Not in a loop: a thousand of them in a row must not hold up the other connections.
                 self._loop.call_soon(self._go_on)
                 return

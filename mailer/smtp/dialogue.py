@@ -162,7 +162,9 @@ class Dialogue(Generic[T]):
         if self.mode is Mode.STEP:
             self._say(transfer, Command.MAIL, transfer.mail)
             return
-        if not transfer.as_chunk:
+        if transfer.is_wary:
+            commands, data = _ENVELOPE, transfer.mail + transfer.rcpt
+        elif not transfer.as_chunk:
             commands, data = _WITH_DATA, transfer.mail + transfer.rcpt + b"DATA\r\n"
         elif self._is_proven:
             commands, data = _ENVELOPE, transfer.mail + transfer.rcpt
@@ -253,7 +255,7 @@ class Dialogue(Generic[T]):
             return
         line.popleft()
         transfer.left -= 1
-        if move is not Move.NEXT or self.mode is Mode.STEP:
+        if move is not Move.NEXT or self.mode is Mode.STEP or (transfer.is_wary and command is Command.RCPT):
             self._make_of(transfer, move, command, reply, events)
 
     def _make_of(self, transfer: T, move: Move, command: Command, reply: Reply, events: list[Event[T]]) -> None:

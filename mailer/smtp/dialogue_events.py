@@ -21,13 +21,17 @@ class Refusal(NamedTuple):
 class Transfer:
     """One message's way through the conversation, as far as the dialogue has to know it."""
 
-    __slots__ = ("as_chunk", "is_disordered", "left", "mail", "rcpt", "refusal")
+    __slots__ = ("as_chunk", "is_disordered", "is_wary", "left", "mail", "rcpt", "refusal")
 
-    def __init__(self, mail: bytes, rcpt: bytes, *, as_chunk: bool = False) -> None:
-        """The two commands with their CRLF. `as_chunk`: it is one chunk (RFC 3030) and not DATA."""
+    def __init__(self, mail: bytes, rcpt: bytes, *, as_chunk: bool = False, is_wary: bool = False) -> None:
+        """The two commands with their CRLF. `as_chunk`: it is one chunk (RFC 3030) and not DATA.
+
+        `is_wary`: its recipient may well be refused, so nothing is written behind RCPT before that is answered.
+        """
         self.mail = mail
         self.rcpt = rcpt
         self.as_chunk = as_chunk
+        self.is_wary = is_wary
         self.left = 0
         """Its commands that are decided on and not answered."""
         self.refusal: Refusal | None = None

@@ -129,7 +129,9 @@ def judge_open(
     trouble: Exception | None = None
     for n, outgoing in enumerate(tuple(dialogue.transfers)):
         ending, phase, said, words = Ending.UNTOUCHED, None, None, note
-        if outgoing.refusal is not None and not outgoing.is_disordered:
+        # A server that refuses what was written ahead for being so, and closes, has not refused the message.
+        is_void = outgoing.is_disordered or (is_blamed and cause is Cause.LOST and not outgoing.is_ended)
+        if outgoing.refusal is not None and not is_void:
             ending, phase, said, words = Ending.ANSWERED, *outgoing.refusal, ""
         elif outgoing.is_ended and not is_unread:
             ending, phase, said = Ending.UNKNOWN, Phase.END_OF_DATA, reply if n == 0 else None

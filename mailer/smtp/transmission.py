@@ -43,6 +43,11 @@ from mailer.smtp.trouble import shortened
 # this means that the transport does not read, e.g. because it is closing.
 MAX_READ_TURNS: Final = 16
 
+# Commands that are written behind another one. A server that drops what it was sent ahead never answers them; five
+# minutes for each connection would be long to find that out.
+_BEHIND: Final = frozenset({Command.RCPT, Command.DATA, Command.PROOF, Command.NOOP})
+TRIAL_S: Final = 30.0
+
 ABANDONED: Final = "stopped before its end of data"
 
 _DOT: Final = b".\r\n"
@@ -53,8 +58,8 @@ class Outgoing(Transfer):
 
     __slots__ = ("begun_at_us", "delivery", "is_ahead", "is_ended", "is_on_wire", "noted", "pieces", "size_bytes")
 
-    def __init__(self, delivery: Delivery, mail: bytes, rcpt: bytes, *, as_chunk: bool) -> None:
-        super().__init__(mail, rcpt, as_chunk=as_chunk)
+    def __init__(self, delivery: Delivery, mail: bytes, rcpt: bytes, *, as_chunk: bool, is_wary: bool) -> None:
+        super().__init__(mail, rcpt, as_chunk=as_chunk, is_wary=is_wary)
         self.delivery = delivery
         self.begun_at_us = 0
         self.pieces: list[bytes | memoryview] = []
@@ -105,6 +110,8 @@ class Transmission:
             Command.DOT: timeouts.end,
             Command.END: timeouts.end,
         }
+        self._trust = shared.trust
+        self._limit_s = 0.0
         self._stuffer = shared.stuffer
         self._redact = shared.redact
         self._transcript = transcript
@@ -154,8 +161,11 @@ class Transmission:
         self._dialogue.end(last if isinstance(last, bytes) else bytes(last))
         return True
 
-    def begin(self, delivery: Delivery) -> bool:
-        """Begin a message, while one may begin. False if it is unfit: it is finished, and nothing is said of it."""
+    def begin(self, delivery: Delivery, *, is_wary: bool) -> bool:
+        """Begin a message, while one may begin. False if it is unfit: it is finished, and nothing is said of it.
+
+        `is_wary`: as for Transfer.
+        """
         begun_at_us = self._clock()
         try:
             composed = delivery.compose()
@@ -171,8 +181,8 @@ class Transmission:
             self._tell(delivery, begun_at_us, Ending.LOST, Phase.MAIL, None, f"internal error: {type(error).__name__}")
             raise
         dialogue = self._dialogue
-        as_chunk, parts, size = self._framed(body)
-        outgoing = Outgoing(delivery, mail, rcpt, as_chunk=as_chunk)
+        as_chunk, parts, size = (False, [*body.parts, _DOT], body.size_bytes) if is_wary else self._framed(body)
+        outgoing = Outgoing(delivery, mail, rcpt, as_chunk=as_chunk, is_wary=is_wary)
         outgoing.begun_at_us = begun_at_us
         outgoing.is_ahead = bool(dialogue.transfers)
         outgoing.size_bytes = size
@@ -187,7 +197,7 @@ class Transmission:
         # text as it is, so one with dots added goes as DATA.
         if self._dialogue.mode is not Mode.CHUNKED or is_dotted or not len(FIRST_LINE) < size < PIECE_BYTES:
             return False, [*parts, _DOT], size
-        whole = b"".join(parts)
+        whole = parts[0] if len(parts) == 1 else b"".join(parts)
         # The proof does not tell what becomes of a chunk whose recipient is refused. A server that read it as commands
         # would need one to find another recipient in it.
         if b"rcpt" in whole.lower():
@@ -238,17 +248,21 @@ class Transmission:
             return
         self._seen_progress = progress
         command = Command.BODY if self.is_paused else self._dialogue.awaits
-        if command is not None:
-            self._deadline.move(self._timeouts[command])
+        if command is None:
+            return
+        self._limit_s = self._timeouts[command]
+        if command in _BEHIND and not self._trust.has_answered_a_group and self._dialogue.mode is not Mode.STEP:
+            self._limit_s = min(self._limit_s, TRIAL_S)
+        self._deadline.move(self._limit_s)
 
     def late_words(self) -> str:
         """What it is that took longer than it may, for when the deadline has passed."""
         command = self._dialogue.awaits
         if self.is_paused or command is Command.BODY:
-            return f"a piece of the message was not taken within {self._timeouts[Command.BODY]:g} s"
+            return f"a piece of the message was not taken within {self._limit_s:g} s"
         if command is None or command is Command.QUIT:
             return "timed out"
-        return f"no answer to {NAMES[command]} within {self._timeouts[command]:g} s"
+        return f"no answer to {NAMES[command]} within {self._limit_s:g} s"
 
     def finish(self, outgoing: Outgoing, ending: Ending, phase: Phase | None, reply: Reply | None, note: str) -> None:
         """Tell the message what came of it."""

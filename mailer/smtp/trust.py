@@ -21,7 +21,7 @@ SIGNS_NEEDED: Final = 2
 class Trust:
     """One relay's extensions as this process has come to know them."""
 
-    __slots__ = ("_clock", "_on_distrust", "_proven", "_signs", "_trier", "_until_us")
+    __slots__ = ("_clock", "_on_distrust", "_proven", "_signs", "_trier", "_until_us", "has_answered_a_group")
 
     def __init__(self, clock: Clock, on_distrust: Callable[[str], None] = lambda _: None) -> None:
         """`on_distrust` is told in a sentence what will not be used any more, and why."""
@@ -31,6 +31,8 @@ class Trust:
         self._proven: set[Extension] = set()
         self._signs: Counter[Extension] = Counter()
         self._trier: object = None
+        self.has_answered_a_group = False
+        """Several commands that were one write have all been answered, once."""
 
     def has(self, extension: Extension) -> bool:
         """Whether the announcement is believed."""

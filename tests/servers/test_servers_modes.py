@@ -81,12 +81,16 @@ def arrived(parcels: list[Parcel]) -> dict[str, bytes]:
 def way_of(given: Counter[str]) -> str:
     """How the server was spoken to, by the commands that it says it was given in two sessions."""
     if given["bdat"]:
-        # Each message was a chunk unless dots had to be doubled in it, and each session began with a chunk of one line.
-        assert (given["data"], given["bdat"]) == (len(range(0, COUNT, 3)), COUNT - len(range(0, COUNT, 3)) + 2)
+        # Each message was a chunk unless dots had to be doubled in it, or two before it had been refused in a row; and
+        # each session began with a chunk of one line.
+        dotted = len(range(0, COUNT, 3))
+        assert dotted <= given["data"] + len(OTHERS)
+        assert COUNT - len(OTHERS) + 2 <= given["data"] + given["bdat"] <= COUNT + 2
+        assert given["bdat"] > COUNT - dotted - len(OTHERS)
         assert given["noop"] >= 2
         return "chunked"
     # DATA that was written ahead is given for refused recipients, too.
-    return {COUNT: "pipelined", COUNT - len(OTHERS): "step by step"}[given["data"]]
+    return "pipelined" if COUNT - len(OTHERS) < given["data"] <= COUNT else "step by step"
 
 
 def way_said(lines: list[str]) -> str:

@@ -99,3 +99,36 @@ def test_a_refused_initial_response_is_no_end_and_that_is_said() -> None:
     )
     written, _ = read("C: AUTH PLAIN ***", "S: 504 5.5.4 not that one")
     assert "It means: " in written[-1]
+
+
+def test_commands_that_were_written_ahead_have_their_answers_in_order() -> None:
+    """RFC 2920: a refused recipient is named, and what was written behind it surprises nobody."""
+    lines: list[str] = []
+    watcher = ExpectedReplies(lines.append)
+    for line in (
+        "S: 220 relay",
+        "C: EHLO x",
+        "S: 250-relay",
+        "S: 250 PIPELINING",
+        "C: MAIL FROM:<a@b.example>",
+        "C: RCPT TO:<c@d.example>",
+        "C: BDAT 19",
+        "C: MIME-Version: 1.0",
+        "C: NOOP",
+        *("S: 250 ok",) * 4,
+        "C: BDAT 100 LAST",
+        "C: RSET",
+        "C: MAIL FROM:<a@b.example>",
+        "C: RCPT TO:<nobody@d.example>",
+        "C: BDAT 100 LAST",
+        "S: 250 taken",
+        "S: 250 reset",
+        "S: 250 sender ok",
+        "S: 550 5.1.1 no such user",
+        "S: 503 5.5.1 no recipients",
+        "C: QUIT",
+        "S: 221 bye",
+    ):
+        watcher(line)
+    (surprise,) = watcher.surprises
+    assert surprise.startswith("RCPT was answered with 550, expected was 250 or 251 or 252. It means: ")

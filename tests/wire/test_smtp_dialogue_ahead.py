@@ -6,8 +6,10 @@ How to read them: `support.dialogues`.
 from __future__ import annotations
 
 import pytest
-from support.dialogues import play
+from support.dialogues import MAIL, RCPT, name_of, play
 
+from mailer.smtp.dialogue import Dialogue
+from mailer.smtp.dialogue_events import Transfer
 from mailer.smtp.state_table import Mode
 
 FIRST = """
@@ -401,3 +403,19 @@ def test_a_window_of_one_writes_no_message_ahead() -> None:
         Mode.PIPELINED,
         window=1,
     )
+
+
+def test_nothing_is_written_behind_a_recipient_that_may_well_be_refused() -> None:
+    """`is_wary`: a server counts DATA behind a refused recipient as one more mistake of the client's."""
+    dialogue: Dialogue[Transfer] = Dialogue(Mode.CHUNKED, window=4)
+    dialogue.begin(Transfer(MAIL, RCPT, is_wary=True))
+    assert [write.data for write in dialogue.take_writes()] == [MAIL + RCPT]
+    dialogue.receive(b"250 ok\r\n250 ok\r\n")
+    assert [write.data for write in dialogue.take_writes()] == [b"DATA\r\n"]
+    dialogue.receive(b"354 go on\r\n")
+    dialogue.end(b".\r\n")
+    dialogue.begin(Transfer(MAIL, RCPT, is_wary=True))
+    assert [write.data for write in dialogue.take_writes()] == [b".\r\n", b"RSET\r\n" + MAIL + RCPT]
+    events = dialogue.receive(b"250 taken\r\n250 reset\r\n250 ok\r\n550 no\r\n")
+    assert [name_of(event) for event in events] == ["end-of-data 250", "rcpt 550"]
+    assert dialogue.may_begin

@@ -108,7 +108,7 @@ def send(server: ScriptedServer, *parcels: Parcel, timers: HandTimers | None = N
                 pool.submit(parcel)
             if timers is not None:
                 await asyncio.to_thread(server.events["silent"].wait, 20)
-                timers.advance(300)
+                timers.advance(30)
             await finished(*parcels)
             for parcel in came_back:
                 parcel.results.clear()
@@ -136,7 +136,7 @@ def test_a_server_that_drops_what_is_behind_its_first_command_is_spoken_to_step_
             peer.hold()
 
     timers = HandTimers() if loses == "silence" else None
-    why = "connection lost: closed by the server" if loses == "close" else "no answer to RCPT within 300 s"
+    why = "connection lost: closed by the server" if loses == "close" else "no answer to RCPT within 30 s"
     with scripted_server(play, step_by_step(2, 1)) as server:
         assert send(server, parcel_of(1), parcel_of(2), timers=timers, messages_per_connection=2) == [
             SENT,
@@ -171,6 +171,21 @@ def test_a_server_that_answers_out_of_order_is_spoken_to_step_by_step() -> None:
         assert send(server, parcel_of(1), messages_per_connection=1) == [
             SENT,
             distrusted("PIPELINING", "RCPT was answered with 503 ok"),
+        ]
+
+
+def test_a_server_that_refuses_what_is_written_ahead_for_being_so_has_not_refused_the_message() -> None:
+    def play(peer: Peer) -> None:
+        greet(peer, PIPELINED)
+        expect(peer, "mail1 rcpt1 data")
+        peer.say("554 5.5.0 SMTP synchronization error")
+        peer.end()
+        peer.hold()
+
+    with scripted_server(play, step_by_step(1)) as server:
+        assert send(server, parcel_of(1), messages_per_connection=1) == [
+            SENT,
+            distrusted("PIPELINING", "connection lost: closed by the server"),
         ]
 
 
