@@ -170,6 +170,14 @@ class Peer:
         data, self._buffer = self._buffer[:size], self._buffer[size:]
         return data
 
+    def unread(self) -> bytes:
+        """What has come and was not read; it stays unread. Does not wait, and knows nothing of TLS."""
+        self._sock.setblocking(False)
+        with suppress(BlockingIOError):
+            self._buffer += self._sock.recv(65536)
+        self._sock.settimeout(PATIENCE_S)
+        return self._buffer
+
     def start_tls(self) -> None:
         """Speak TLS from here on."""
         if self.server.context is None:
