@@ -88,6 +88,9 @@ def blame(dialogue: Dialogue[Outgoing], cause: Cause, trust: Trust, note: str) -
     # With nothing unanswered a reply too many may still be one to a chunk, read as commands.
     if dialogue.mode is Mode.STEP or not (unanswered or dialogue.transfers or dialogue.is_proven):
         return False
+    if cause is Cause.LOST and dialogue.transfers and dialogue.transfers[0].is_disordered:
+        trust.lose("PIPELINING", note)
+        return True
     if cause is Cause.OUT_OF_STEP:
         trust.lose("CHUNKING" if dialogue.mode is Mode.CHUNKED else "PIPELINING", note)
         return True

@@ -175,6 +175,7 @@ def test_after_a_command_out_of_order_nothing_more_is_begun_although_messages_wa
 @pytest.mark.parametrize(
     ("ehlo", "written", "last_words"),
     [
+        (PIPELINED, "mail1 rcpt1 data", b""),
         (PIPELINED, "mail1 rcpt1 data", b"421 bye\r\n"),
         (PIPELINED, "mail1 rcpt1 data", b"what?\r\n"),
         (CHUNKED, "mail1 rcpt1 proof1", b""),
