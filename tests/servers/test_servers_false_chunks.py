@@ -26,11 +26,13 @@ HARMLESS: Final = re.compile(
     r"EHLO .*|MAIL FROM:<s@sender\.test>|RCPT TO:<\d+@relay\.test>|DATA|RSET|NOOP|QUIT|BDAT 19|MIME-Version: 1\.0"
 )
 
+# Commands in a text that goes as a chunk, if any does. One with RCPT, in which a second mail could stand, goes as DATA.
+SENDS_AS_CHUNK: Final = b"MIME-Version: 1.0\r\nMAIL FROM:<stranger@evil.test>\r\nDATA\r\nsecond\r\n"
 # The second mail is all there is of the text: were it read as commands, its first line would be MAIL.
 ONLY_COMMANDS: Final = (
     f"MIME-Version: 1.0\r\nMAIL FROM:<stranger@evil.test>\r\nRCPT TO:<{VICTIM}>\r\nDATA\r\nsecond\r\n"
 ).encode()
-MAILS: Final = [ONLY_COMMANDS, *smuggled_mails(VICTIM)]
+MAILS: Final = [SENDS_AS_CHUNK, ONLY_COMMANDS, *smuggled_mails(VICTIM)]
 
 
 class FalseServer:
