@@ -15,7 +15,7 @@ import re
 from typing import Final
 
 from mailer.core.reply import Reply
-from mailer.smtp.login import Attempt, LoginEnd, command_line, in_base64
+from mailer.smtp.login import Login, LoginEnd, command_line, in_base64
 
 # "Username:", "User Name", "User", "Login:", "Account", and what Chinese servers write. "Password for user x" is none.
 _NAME_PROMPT: Final = re.compile(r"user|name|login|account|email|用户|帐号|账号", re.IGNORECASE)
@@ -31,7 +31,7 @@ class LoginMemory:
         self.three_steps = False
 
 
-class AuthLogin(Attempt):
+class AuthLogin(Login):
     """AUTH LOGIN: with the user name as initial response, or in three steps."""
 
     __slots__ = ("_first_line", "_gave_password", "_is_first", "_memory", "_password", "_prompts", "_username")

@@ -15,13 +15,13 @@ import json
 from collections.abc import Callable
 from typing import Final
 
-from mailer.smtp.login import Attempt, command_line, in_base64
+from mailer.smtp.login import Login, command_line, in_base64
 
 # Of each value that is quoted from a server's error text.
 _MAX_QUOTED: Final = 100
 
 
-class AuthPlain(Attempt):
+class AuthPlain(Login):
     """AUTH PLAIN (RFC 4616): everything in one line."""
 
     __slots__ = ("_first_line", "_has_asked", "_response")
@@ -44,7 +44,7 @@ class AuthPlain(Attempt):
         return self._response + b"\r\n"
 
 
-class AuthXoauth2(Attempt):
+class AuthXoauth2(Login):
     """AUTH XOAUTH2, as Google and Microsoft document it: the user name and an access token.
 
     A token that is not taken brings a 334 with a JSON text, which is answered with an empty line; the refusal itself
@@ -76,7 +76,7 @@ class AuthXoauth2(Attempt):
         return b"\r\n"
 
 
-class AuthCramMd5(Attempt):
+class AuthCramMd5(Login):
     """AUTH CRAM-MD5 (RFC 2195): a digest of the server's challenge, keyed with the password."""
 
     __slots__ = ("_has_answered", "_hide", "_password", "_username")

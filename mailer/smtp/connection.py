@@ -219,19 +219,22 @@ class Connection(asyncio.Protocol):
                 if self._login is not None and not self._login.done():
                     self._login.set_result(None)
                 self._deadline.cancel()
-            case LoginRefused(reply, kept_asking):
-                self._refuse_login(reply, kept_asking=kept_asking)
+            case LoginRefused(reply):
+                failure = login_refused(self._settings, reply)
+                self._leave(failure.message, reply, Cause.LOST, failure=failure)
             case _:
                 self._leave(*end_of(event))
 
     def _decided(self, event: Decided[Outgoing]) -> None:
         outgoing, phase, reply = event
         self.answered += 1
-        self._trust.has_answered_a_group = True
-        if outgoing.is_ahead:
-            self._trust.prove("PIPELINING")
-        else:
-            self._trust.worked("PIPELINING")
+        if (
+            self._dialogue.mode is not Mode.STEP and reply.code != 421
+        ):  # a message is decided when its group is answered
+            if outgoing.is_ahead:
+                self._trust.prove("PIPELINING")
+            else:
+                self._trust.worked("PIPELINING")
         if outgoing.as_chunk and phase is Phase.END_OF_DATA:
             self._trust.prove("CHUNKING")
         if reply.code == 421 and outgoing.as_chunk and phase is Phase.DATA and not self._trust.is_proven("CHUNKING"):
@@ -248,10 +251,6 @@ class Connection(asyncio.Protocol):
         self._trust.lose("PIPELINING", note)
         self._transmission.finish(outgoing, Ending.UNTOUCHED, None, None, note)
         self._is_quitting = True
-
-    def _refuse_login(self, reply: Reply, *, kept_asking: bool) -> None:
-        failure = login_refused(self._settings, reply, kept_asking=kept_asking)
-        self._leave(failure.message, reply, Cause.LOST, failure=failure)
 
     # Writing
 
@@ -337,11 +336,11 @@ class Connection(asyncio.Protocol):
         dialogue = self._dialogue
         rest = last_events(dialogue, self._transport, is_tls=self._is_tls)
         for event in rest:
-            if isinstance(
-                event, Closing | Broken | Unproven
-            ):  # an answer that had arrived counts, whatever came after it
-                better_note, said, cause = end_of(event)
-                note, reply = (better_note, said) if said is not None else (note, reply)
+            # What we end, or a bug of ours, stays that, unless the server says that it had read nothing more.
+            if isinstance(event, Closing) or (cause is Cause.LOST and isinstance(event, Broken | Unproven)):
+                last_note, said, last_cause = end_of(event)
+                cause = cause if cause is Cause.CRASH else last_cause
+                note, reply = (last_note, said) if said is not None else (note, reply)
         is_orderly = failure is not None or cause is Cause.NO_CHUNKS or (cause is Cause.OURS and dialogue.is_idle)
         is_idle = self._login is None and not dialogue.transfers
         is_blamed = blame(dialogue, cause, self._trust, note)

@@ -143,7 +143,7 @@ class Dialogue(Generic[T]):
     def may_begin(self) -> bool:
         """Whether there is room for one more message."""
         if self.mode is Mode.STEP:
-            return not (self._open or self._transfers or self._unwritten or self._is_over)
+            return self.is_idle and not self._is_over
         return self._filling is None and len(self._transfers) < self._limit and not self._is_over
 
     # What the client wants
@@ -339,7 +339,7 @@ class Dialogue(Generic[T]):
             events.append(LoggedIn())
         elif said is LoginEnd.REFUSED:
             self._login = None
-            events.append(LoginRefused(reply, login.is_cancelled))
+            events.append(LoginRefused(reply))
         else:
             self._unwritten.append(Write(said, (Command.AUTH,), is_secret=True))
 

@@ -66,8 +66,6 @@ class LoginRefused(NamedTuple):
     """It was not; final for this try."""
 
     reply: Reply
-    kept_asking: bool
-    """The server asked for more than there is to be said, and we cancelled."""
 
 
 class Decided(NamedTuple, Generic[T]):

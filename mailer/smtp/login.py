@@ -8,8 +8,9 @@ asking again with the same words locks accounts.
 from __future__ import annotations
 
 import base64
+from abc import ABC, abstractmethod
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final
 
 from mailer.core.reply import Reply
 
@@ -26,39 +27,27 @@ class LoginEnd(Enum):
     REFUSED = auto()
 
 
-class Login(Protocol):
+class Login(ABC):
     """One try to log in: the first line, then for each reply the next line or how it ended."""
 
-    @property
-    def is_cancelled(self) -> bool:
-        """There was nothing to be said to what the server asked, and it was answered with `*`."""
+    __slots__ = ("complaint", "is_cancelled")
 
-    @property
-    def complaint(self) -> str:
+    def __init__(self) -> None:
+        self.is_cancelled = False
+        """There was nothing to be said to what the server asked, and it was answered with `*`."""
+        self.complaint = ""
         """What the mechanism alone can tell of a failure, or nothing.
 
         If it cancelled, what the server did, to stand behind its name: "sent an empty challenge". Else a remark on the
         refusal, to stand in parentheses behind the reply. It may quote the server, and is to be redacted.
         """
 
+    @abstractmethod
     def first_line(self) -> bytes:
         """What to send first, with its CRLF."""
 
     def answer(self, reply: Reply) -> bytes | LoginEnd:
         """What to send next, with its CRLF, or how it ended."""
-
-
-class Attempt:
-    """A login, but for what it says first and to a prompt."""
-
-    __slots__ = ("complaint", "is_cancelled")
-
-    def __init__(self) -> None:
-        self.is_cancelled = False
-        self.complaint = ""
-
-    def answer(self, reply: Reply) -> bytes | LoginEnd:
-        """As in Login."""
         if self.is_cancelled:
             return LoginEnd.REFUSED
         if reply.code == 235:
@@ -67,9 +56,9 @@ class Attempt:
             return self.respond(reply.text)
         return self.refused(reply)
 
+    @abstractmethod
     def respond(self, challenge: str) -> bytes:
         """What to send after a 334 with this text."""
-        raise NotImplementedError
 
     def refused(self, reply: Reply) -> bytes | LoginEnd:
         """What to send after any other reply; nothing, unless a mechanism knows better."""

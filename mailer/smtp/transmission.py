@@ -251,7 +251,7 @@ class Transmission:
         if command is None:
             return
         self._limit_s = self._timeouts[command]
-        if command in _BEHIND and not self._trust.has_answered_a_group and self._dialogue.mode is not Mode.STEP:
+        if command in _BEHIND and not self._trust.has_worked("PIPELINING") and self._dialogue.mode is not Mode.STEP:
             self._limit_s = min(self._limit_s, TRIAL_S)
         self._deadline.move(self._limit_s)
 

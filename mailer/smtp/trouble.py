@@ -61,16 +61,8 @@ def refused(settings: RelaySettings, phase: Phase, doing: str, reply: Reply, hin
     )
 
 
-def login_refused(settings: RelaySettings, reply: Reply, *, kept_asking: bool) -> RelayFailure:
-    """A login that was not taken; `kept_asking`: the server wanted more than there is to be said."""
-    if kept_asking:
-        return RelayFailure(
-            f"{settings.endpoint} asked for more than a user name and a password.",
-            'Another mechanism may work: auth = "plain" or "auto".',
-            phase=Phase.AUTH,
-            is_permanent=True,
-            reply=reply,
-        )
+def login_refused(settings: RelaySettings, reply: Reply) -> RelayFailure:
+    """A login that was not taken. What its mechanism knows of it is added where it is known (`auth.explained`)."""
     hint = "Check `username` and `password`; many providers want an authorization code or app password here."
     if reply.code < 500:
         hint = "It will be tried again."

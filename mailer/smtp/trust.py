@@ -21,7 +21,7 @@ SIGNS_NEEDED: Final = 2
 class Trust:
     """One relay's extensions as this process has come to know them."""
 
-    __slots__ = ("_clock", "_on_distrust", "_proven", "_signs", "_trier", "_until_us", "has_answered_a_group")
+    __slots__ = ("_clock", "_on_distrust", "_proven", "_signs", "_trier", "_until_us", "_worked")
 
     def __init__(self, clock: Clock, on_distrust: Callable[[str], None] = lambda _: None) -> None:
         """`on_distrust` is told in a sentence what will not be used any more, and why."""
@@ -31,8 +31,7 @@ class Trust:
         self._proven: set[Extension] = set()
         self._signs: Counter[Extension] = Counter()
         self._trier: object = None
-        self.has_answered_a_group = False
-        """Several commands that were one write have all been answered, once."""
+        self._worked: set[Extension] = set()
 
     def has(self, extension: Extension) -> bool:
         """Whether the announcement is believed."""
@@ -41,6 +40,10 @@ class Trust:
     def is_proven(self, extension: Extension) -> bool:
         """Whether the relay has been seen to do it."""
         return extension in self._proven
+
+    def has_worked(self, extension: Extension) -> bool:
+        """Whether it has gone well at least once."""
+        return extension in self._worked
 
     def may_go_ahead(self, connection: object) -> bool:
         """Whether `connection` may begin a message before the end of the one in front is answered.
@@ -61,7 +64,7 @@ class Trust:
     def prove(self, extension: Extension) -> None:
         """The relay did what it had announced."""
         self._proven.add(extension)
-        self._signs.pop(extension, None)
+        self.worked(extension)
 
     def doubt(self, extension: Extension, why: str) -> None:
         """Something went wrong that would go wrong if it did not do it."""
@@ -71,6 +74,7 @@ class Trust:
 
     def worked(self, extension: Extension) -> None:
         """Nothing went wrong this time."""
+        self._worked.add(extension)
         self._signs.pop(extension, None)
 
     def lose(self, extension: Extension, why: str) -> None:
@@ -78,6 +82,7 @@ class Trust:
         if not self.has(extension):
             return
         self._proven.discard(extension)
+        self._worked.discard(extension)
         self._signs.pop(extension, None)
         self._until_us[extension] = self._clock() + DISTRUST_US
         self._on_distrust(f"it announces {extension} and does not do it ({why}); not used for a day")

@@ -275,3 +275,13 @@ def test_a_connection_to_be_opened_comes_before_one_that_would_write_ahead() -> 
 
     with scripted_server(play) as server:
         assert run_on("asyncio", main(server)) == [SENT, SENT]
+
+
+def test_what_worked_once_has_not_worked_any_more_when_it_is_lost() -> None:
+    trust = Trust(HandClock())
+    trust.worked("PIPELINING")
+    assert trust.has_worked("PIPELINING") and not trust.is_proven("PIPELINING")
+    trust.prove("CHUNKING")
+    assert trust.has_worked("CHUNKING")
+    trust.lose("PIPELINING", "reset")
+    assert not trust.has_worked("PIPELINING")
