@@ -15,7 +15,7 @@ from support.daemon import Place
 from support.depot import LATER, USER, Depot, password
 from support.servers import missing
 from support.strange_mail import assert_same
-from support.wire import LOOPS, Parcel, finished, run_on, running_pool, settings_for
+from support.wire import LOOPS, Parcel, finished, run_on, running_pool, settings_for, until
 
 from mailer.core.message import Envelope
 from mailer.smtp import Transcript
@@ -67,7 +67,11 @@ async def send(
     distrust: list[str] = []
     settings = settings_for(place[1], host=place[0], max_connections=2, **others)
     async with running_pool(settings, transcript=transcript, on_distrust=distrust.append) as pool:
-        for parcel in parcels:
+        for parcel in parcels[:2]:
+            pool.submit(parcel)
+        # One connection would be done with all of them before the other is open.
+        await until(lambda: pool.connections == 2)
+        for parcel in parcels[2:]:
             pool.submit(parcel)
         await finished(*parcels)
         assert pool.connections == 2
